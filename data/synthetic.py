@@ -1,0 +1,152 @@
+"""Index -> example: a synthetic example is a pure function of (tile bank, seed, index)."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from data import augment
+from data.tiles import LAYERS
+from hou_synth import synthesis
+
+NUCLEUS, CONTOUR, CENTRE = 1, 2, 4  # bits of the target; release
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """An initial synthetic patch with its truth, references and provenance.
+
+    Attributes:
+        image: (s, s, 3) uint8 RGB initial synthetic patch.
+        labels: (s, s) uint16 instance labels, 0 is background.
+        centres: (s, s) bool, one pixel for each nucleus.
+        contours: (s, s) bool.
+        reference: (s, s, 3) uint8 RGB real patch of the same tile, clear of the source crop.
+        real: (s, s, 3) uint8 RGB second real patch of that tile.
+        provenance: tile, tissue type, texture tiles, seed, index, corners of the crops, and their overlap.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    centres: np.ndarray
+    contours: np.ndarray
+    reference: np.ndarray
+    real: np.ndarray
+    provenance: dict
+
+    def target(self, dilation=3):
+        """(s, s) uint8 bits: 1 nucleus, 2 contour, 4 centre dilated to a square of that side [release]."""
+        centres = cv2.dilate(self.centres.view(np.uint8), np.ones((dilation, dilation), np.uint8))
+        bits = (self.labels > 0) * NUCLEUS + self.contours * CONTOUR + centres * CENTRE
+        return bits.astype(np.uint8)
+
+
+def example(bank, seed, index, side, config):
+    """Example number `index` of a seed.
+
+    Args:
+        bank: `data.tiles.Bank`.
+        seed: of the whole set.
+        index: any integer of at least 0.
+        side: of the patch, 64 to 512.
+        config: `Synthesis`.
+
+    Returns:
+        An `Example`, the same for the same arguments whoever computes it.
+    """
+    random = np.random.default_rng([seed, index])
+    tiles = bank.fitting(side)
+    tile, *textures = (tiles[number] for number in random.integers(len(tiles), size=4))
+    corner, apart = corners(random, tile.pixels.shape[:2], side)
+    second = tuple(int(random.integers(extent - side + 1)) for extent in tile.pixels.shape[:2])
+    eosin, grain, clearing = (
+        _texture(random, other, layer, side)
+        for other, layer in zip(textures, ("eosin", "grain", "grain"), strict=True)
+    )
+    source = synthesis.Source(
+        background=crop(tile, "background", corner, side),
+        eosin=eosin,
+        grain=grain,
+        clearing=clearing,
+        colour=tile.colour,
+        density=tile.density,
+        cells=_cells(tile, corner, side, config),
+    )
+    patch = synthesis.initial(random, source, config)
+    image, labels, centres, contours = augment.turned(
+        random, patch.image, patch.labels, patch.centres, patch.contours
+    )
+    return Example(
+        image=image,
+        labels=labels,
+        centres=centres,
+        contours=contours,
+        reference=augment.turned(random, crop(tile, "image", apart, side))[0],
+        real=augment.turned(random, crop(tile, "image", second, side))[0],
+        provenance={
+            "tile": tile.name,
+            "type": tile.type,
+            "textures": [other.name for other in textures],
+            "seed": seed,
+            "index": index,
+            "source": corner,
+            "reference": apart,
+            "real": second,
+            "overlap": overlap(corner, apart, side),
+        },
+    )
+
+
+def crop(tile, layer, corner, side):
+    """One layer of a tile, (side, side, ...) uint8, cut at a corner (y, x)."""
+    y, x = corner
+    return np.asarray(tile.pixels[y : y + side, x : x + side, LAYERS[layer]])
+
+
+def corners(random, extent, side):
+    """Corners of a source crop and of a reference crop that does not overlap it.
+
+    On a tile with no room for two crops side by side, the reference is the crop in the farthest corner.
+
+    Args:
+        random: `numpy.random.Generator`.
+        extent: (height, width) of the tile, at least the side.
+        side: of the crops.
+
+    Returns:
+        Two (y, x) tuples.
+    """
+    source = [int(random.integers(size - side + 1)) for size in extent]
+    reference = [int(random.integers(size - side + 1)) for size in extent]
+    roomy = [axis for axis in (0, 1) if extent[axis] >= 2 * side]
+    if not roomy:
+        far = [0 if 2 * start > size - side else size - side for start, size in zip(source, extent, strict=True)]
+        return tuple(source), tuple(far)
+    axis = roomy[int(random.integers(len(roomy)))]
+    low = int(random.integers(extent[axis] - 2 * side + 1))
+    high = int(random.integers(low + side, extent[axis] - side + 1))
+    source[axis], reference[axis] = (low, high) if random.integers(2) else (high, low)
+    return tuple(source), tuple(reference)
+
+
+def overlap(one, other, side):
+    """Share of a crop that another one of the same side covers, 0 to 1."""
+    covered = [max(0, side - abs(a - b)) for a, b in zip(one, other, strict=True)]
+    return covered[0] * covered[1] / side**2
+
+
+def _texture(random, tile, layer, side):
+    """A random crop of a texture layer, turned."""
+    corner = [int(random.integers(extent - side + 1)) for extent in tile.pixels.shape[:2]]
+    return np.ascontiguousarray(augment.turned(random, crop(tile, layer, corner, side))[0])
+
+
+def _cells(tile, corner, side, config):
+    """The tile's tissue grid over a patch and its margin; beyond the tile's border the border counts."""
+    canvas = side + 2 * config.margin
+    middle = (np.arange(-(-canvas // config.cell)) + 0.5) * config.cell - config.margin
+    rows, columns = (
+        np.clip((start + middle) * (count / extent), 0, count - 1).astype(int)
+        for start, count, extent in zip(corner, tile.cells.shape, tile.pixels.shape[:2], strict=True)
+    )
+    return tile.cells[np.ix_(rows, columns)]

@@ -1,0 +1,280 @@
+"""Every published number once, with its source.
+
+"paper" is Hou et al., CVPR 2019; "release" is the authors' TensorFlow 1 program; "ours" is neither.
+Lengths are pixels at 40X (0.25 microns per pixel). The defaults of every class are preset `paper`.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+VERSION = 1  # of the configuration's format, kept in config.json
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthesis:
+    """Initial synthesis (paper Sec. 4.1): mask first, then textures of real tissue."""
+
+    # Where the paper names a step but no number, the release's number stands.
+    margin: int = 30  # canvas beyond the patch on each side; release 460 -> 400
+    count_base: float = 20.0  # mean nuclei on 460x460 without density; release
+    count_density: float = 30.0  # further nuclei per unit of density; release
+    count_spread: float = 40.0  # standard deviation of the count on 460x460; release
+    count_max: int = 256  # most nuclei on 460x460; release
+    density_unit: float = 0.06  # share of pixels above Otsu that is density 1; release
+    empty_probability: float = 0.10  # of no nucleus at all when the density is at most 1; release
+    radius_low: float = 8.5  # nuclear radius before the size bias; release
+    radius_high: float = 13.0
+    size_bias: float = 1.2  # mean factor on the radii of a patch at density 0; release
+    size_bias_density: float = 0.125  # added to it per unit of density; release
+    size_bias_spread: float = 0.32  # its standard deviation; release
+    size_spread: float = 0.0  # log-normal spread of single nuclei beyond radius_low..high; ours
+    vertices_low: int = 10  # vertices of a polygon; release
+    vertices_high: int = 17
+    irregularity_low: float = 0.6  # jitter of the angle steps, clipped to 1; release
+    irregularity_high: float = 2.6
+    spikiness_low: float = 0.04  # relative standard deviation of the vertex radii; release
+    spikiness_high: float = 0.24
+    smoothing: float = 1.0  # Gaussian on the vertices' ring, in vertices, so corners round off; ours
+    quadrilateral: float = 0.674  # corners of the shared transform move inwards by U(0, this) canvases; release 310/460
+    overlap: float = 0.15  # largest covered share of a new nucleus; release (the paper: "a number of pixels")
+    redraws: int = 50  # attempts for one nucleus; release
+    drawn_area_min: int = 47  # smallest nucleus in square pixels; release
+    cell: int = 35  # side of a cell of the tissue grid; release 460/13
+    tissue_std: float = 8.0  # least mean channel std of a tissue cell, in grey levels; release
+    super_factor: float = 1.08  # super-segmentation takes this times Otsu's share of pixels; release
+    super_grow: int = 3  # dilation of the super-segmentation, so that no rim stays; ours (release 0)
+    sub_factor: float = 0.92  # sub-segmentation takes this times Otsu's share; release
+    sub_top: float = 99.0  # and leaves out pixels above this percentile; release
+    colour_max: float = 100.0  # a nuclear colour brighter than this in all channels is none; release
+    inpaint_radius: int = 3  # Telea; release
+    super_level: float = 0.0  # if positive, local super-segmentation and background texture instead; ours
+    background_gain: float = 0.009  # colour jitter of the background, relative; release
+    background_shift: float = 0.6  # and in grey levels; release
+    background_haematoxylin: float = 0.04  # U(0, this) optical density added; release
+    eosin_top: float = 1.3  # eosin texture spans 0 to this; release
+    optical: bool = False  # texture multiplies the nuclear colour's optical density, not its intensity; ours
+    eosin_contrast: float = 0.4  # if optical: contrast of the eosin texture around 1; ours
+    grain_contrast: float = 0.4  # if optical: largest contrast of its fine grain; ours
+    tone_low: float = 0.6  # if optical: density of one nucleus, times U(tone_low, tone_high); ours
+    tone_high: float = 1.4
+    opacity_low: float = 1.0  # opacity of one nucleus, U(opacity_low, 1); ours
+    texture_noise: float = 0.0  # 1 adds uniform noise of +-1.6/1.3/2.6 grey levels (R/G/B); release 1
+    texture_blur: float = 0.0  # probability of a random 3x3 or 5x5 blur; release 0.5
+    field: float = 0.0  # amplitude of the smooth random field on the texture; release 0.33
+    clear_small: float = 15.0  # at most this percentile of a small nucleus is cleared; release
+    clear_base: float = 10.0  # least and ...
+    clear_large: float = 52.0  # ... at most this percentile of a large one; release 10 + U(0, 42)
+    area_small: float = 800.0  # mean nuclear area below which nuclei are small; release
+    area_large: float = 2400.0  # and above which they are large; release
+    vesicular: float = 0.0  # share of large nuclei with a cleared centre behind a dark rim; ours
+    membrane: bool = True  # the nuclear membrane stays when the interior is cleared; release
+    recall_cell: int = 5  # cells of the mask that fills cleared interiors back; release
+    blur_max: int = 9  # largest kernel of the boundary blur; release 3..9
+    blur_local: float = 0.0  # probability that two rectangles get their own 5x5 blur; release 0.85
+    distractors: int = 0  # at most this many small dark shapes on 460x460, background in the truth; release 99
+    between: int = 0  # at most this many blurred polygons of an in-between colour; release 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """Layer counts and widths (paper Sec. 5 and Fig. 5; release)."""
+
+    refiner_blocks: int = 7  # residual blocks: 7 give the paper's 21 convolutions, release 5 (17)
+    discriminator: str = "paper"  # "paper": 15 convolutions, 3 pools; "release": 21 convolutions
+    unet_widths: tuple[int, ...] = (16, 32, 64, 128, 256)  # channels by level; release
+    unet_down: tuple[int, ...] = (3, 4, 4, 5, 6)  # convolutions by level going down; release
+    unet_up: tuple[int, ...] = (5, 4, 4, 3)  # and going up, deepest first; release
+    normalisation: bool = False  # batch normalisation in the task network; release off
+
+
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """Weights of the losses (paper Eq. 6 and Sec. 4.2). All losses are sums over pixels."""
+
+    l1: float = 1e-5  # lambda1 of the elastic net; paper (release 1e-3)
+    l2: float = 1e-4  # lambda2; paper (release 1e-2)
+    alpha: float = 1.0  # of the regularisation; paper
+    beta: float = 1.0  # of the realism; paper
+    gamma: float = 1e-7  # of the hard examples; paper
+    realism: str = "paper"  # "paper": log(1 - D); "release": -log D, summed over the logit map
+    weight_low: float = 0.0  # importance weights are clipped to ...; paper none, release 0.2
+    weight_high: float = 1e6  # ... this; paper none, release 2
+    border: int = 0  # pixels at a patch's border with little weight in the task loss; release 50
+    border_weight: float = 0.01  # that weight; release
+    centre_dilation: int = 3  # side of a nucleus's centre in the detection target; release
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Phases, batches and optimisers (release; the paper gives none)."""
+
+    patch: int = 75  # side of a patch; paper 75 (and 200), release 400
+    batch: int = 10  # patches in a batch; release
+    pool: int = 4096  # refined patches kept; release 64000, which at 75x75 is 2.5 GB of memory
+    optimizer: str = "momentum"  # "momentum": SGD 0.95 as in the release; "adam"
+    refiner_rate: float = 3e-6  # learning rates for losses summed over pixels; release
+    discriminator_rate: float = 3e-5
+    task_rate: float = 3e-6
+    clip: float = 50.0  # largest norm of one variable's gradient; release
+    refiner_steps: int = 1000  # phase 1; release
+    discriminator_steps: int = 1000  # phase 2
+    adversarial_rounds: int = 1000  # phase 3: refiner_updates + discriminator_updates each
+    task_steps: int = 1000  # phase 4
+    joint_rounds: int = 10000  # phase 5: refiner, task and discriminator updates
+    final_steps: int = 1000  # phase 6: task alone
+    refiner_updates: int = 2  # in a round; release
+    discriminator_updates: int = 1
+    task_updates: int = 6
+    stain: float = 0.0  # stain and brightness jitter of the task network's input; ours
+    decay: bool = False  # cosine decay of the task rate to a hundredth over the whole run; ours
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Instances:
+    """From maps to nuclei (release)."""
+
+    detection_sigma: float = 1.0  # Gaussian on the detection map
+    detection_threshold: float = 0.07
+    segmentation_sigma: float = 0.5  # Gaussian on the segmentation map
+    segmentation_threshold: float = 0.33
+    seed_area_max: int = 6400  # a region without a seed up to this area gets one; ours (no number at hand)
+    compactness: float = 1.0  # of the watershed
+    area_min: int = 20  # nuclei under this many pixels are discarded
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run: the resolved configuration that is written as config.json."""
+
+    preset: str = "paper"
+    synthesis: Synthesis = Synthesis()
+    networks: Networks = Networks()
+    losses: Losses = Losses()
+    schedule: Schedule = Schedule()
+    instances: Instances = Instances()
+
+
+GROUPS = ("synthesis", "networks", "losses", "schedule", "instances")
+
+_RELEASE_SYNTHESIS = {
+    "texture_noise": 1.0,
+    "texture_blur": 0.5,
+    "field": 0.33,
+    "smoothing": 0.0,
+    "super_grow": 0,
+    "blur_local": 0.85,
+    "distractors": 99,
+    "between": 4,
+}
+
+# Ours: backgrounds free of pale nuclei and of smooth fills, nuclei of the sizes, hues, tones and chromatin that
+# real tiles show. Judged by eye on real tiles and by reasoning; no label was read.
+_OUR_SYNTHESIS = {
+    "super_level": 0.4,
+    "sub_factor": 0.6,  # the darker part of the nuclear pixels, as tones vary around it
+    "size_bias": 1.0,
+    "size_bias_density": 0.0,
+    "size_spread": 0.25,
+    "optical": True,
+    "opacity_low": 0.75,
+    "vesicular": 0.3,
+    "background_haematoxylin": 0.02,
+    "texture_noise": 1.0,
+    "texture_blur": 0.5,
+    "field": 0.2,
+    "blur_max": 7,
+    "blur_local": 0.85,
+    "distractors": 40,
+    "between": 4,
+}
+
+# What each preset changes against the paper's numbers above.
+PRESETS = {
+    "paper": {},
+    "release": {
+        **_RELEASE_SYNTHESIS,
+        "refiner_blocks": 5,
+        "discriminator": "release",
+        "l1": 1e-3,
+        "l2": 1e-2,
+        "realism": "release",
+        "weight_low": 0.2,
+        "weight_high": 2.0,
+        "border": 50,
+        "patch": 400,
+        "pool": 1024,  # 64000 patches of 400x400 with reference and truth would take 72 GB; ours 1.1 GB
+    },
+    "cpu": {
+        **_OUR_SYNTHESIS,
+    },
+    "quick": {
+        **_OUR_SYNTHESIS,
+    },
+}
+
+
+def preset(name, **changes):
+    """Returns the configuration of a preset, with single numbers replaced.
+
+    Args:
+        name: one of `PRESETS`.
+        **changes: field name of any group -> new value.
+
+    Returns:
+        A `Config`.
+
+    Raises:
+        ValueError: for an unknown preset or field.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"Expected a preset out of {', '.join(PRESETS)}. Received: {name!r}.")
+    changes = {**PRESETS[name], **changes}
+    groups = {}
+    for group in GROUPS:
+        default = getattr(Config, group)
+        own = {f.name for f in dataclasses.fields(default)} & changes.keys()
+        groups[group] = dataclasses.replace(default, **{key: changes.pop(key) for key in own})
+    if changes:
+        raise ValueError(f"Expected the name of a configuration field. Received: {', '.join(changes)}.")
+    return Config(preset=name, **groups)
+
+
+def save(config, path):
+    """Writes a configuration as JSON, atomically (temporary name, then rename)."""
+    path = pathlib.Path(path)
+    text = json.dumps({"version": VERSION, **dataclasses.asdict(config)}, indent=2)
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text + "\n")
+    os.replace(partial, path)
+
+
+def load(path):
+    """Reads a configuration written by `save`.
+
+    Raises:
+        ValueError: when the file is not such a configuration.
+    """
+    try:
+        record = json.loads(pathlib.Path(path).read_text())
+        record.pop("version")
+        groups = {}
+        for group in GROUPS:
+            default = getattr(Config, group)
+            tuples = {f.name for f in dataclasses.fields(default) if isinstance(getattr(default, f.name), tuple)}
+            fields = {key: tuple(v) if key in tuples else v for key, v in record.pop(group).items()}
+            groups[group] = type(default)(**fields)
+        return Config(**record, **groups)
+    except (KeyError, TypeError, json.JSONDecodeError, AttributeError) as error:
+        raise ValueError(f"Expected a configuration written by this version. Received: {path} ({error}).") from None
+
+
+def differences(one, other):
+    """Names the fields in which two configurations differ, as `field: a != b` strings."""
+    rows = []
+    for group in GROUPS:
+        a, b = dataclasses.asdict(getattr(one, group)), dataclasses.asdict(getattr(other, group))
+        rows += [f"{key}: {a[key]!r} != {b[key]!r}" for key in a if a[key] != b[key]]
+    return rows

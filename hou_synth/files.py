@@ -1,0 +1,71 @@
+"""Files that are either complete or not there: written under a temporary name, then renamed."""
+
+import contextlib
+import csv
+import os
+import pathlib
+
+import cv2
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Context that gives a temporary path and renames it to `path` when its body succeeds.
+
+    Args:
+        path: the file to write; one that exists is replaced, never half overwritten.
+
+    Yields:
+        The temporary path, beside `path`; removed when the body fails.
+
+    Raises:
+        OSError: naming `path`, when writing fails (disk full, no such folder, ...).
+        ValueError: if `path` is a folder or a device, which a rename would replace.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"Expected the name of a regular file to write. Received: {path}.")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path, content):
+    """Writes bytes to a file, atomically."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path, text):
+    """Writes UTF-8 text to a file, atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_png(path, image):
+    """Writes an image as PNG, atomically.
+
+    Args:
+        path: the file's name.
+        image: (h, w, 3) uint8 RGB, or (h, w) uint8 or uint16.
+    """
+    channels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    write_bytes(path, cv2.imencode(".png", channels)[1].tobytes())
+
+
+def write_csv(path, rows, columns):
+    """Writes a table as CSV, atomically.
+
+    Args:
+        path: the file's name.
+        rows: list of dicts.
+        columns: the keys to write, in order; they are the header, also of an empty table.
+    """
+    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

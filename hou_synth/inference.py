@@ -1,0 +1,216 @@
+"""From an image to labelled nuclei, with any callable as the network.
+
+A network takes (b, h, w, 3) uint8 RGB and returns a dict with "segmentation" and "detection", each
+(b, h, w, 1) float32 probabilities.
+"""
+
+import math
+import pathlib
+
+import cv2
+import numpy as np
+from skimage.color import rgb2hed
+from skimage.filters import gaussian, threshold_otsu
+from skimage.morphology import remove_small_holes, remove_small_objects
+
+from hou_synth import instances
+from hou_synth.normalise import reinhard
+
+MICRONS_PER_PIXEL = 0.25  # resolution of the networks, 40X
+TOLERANCE = 0.05  # images within this relative distance of it are not resampled; ours
+STEP = 32  # sides of windows are multiples of this, which suits up to five pools; ours
+HOLE_MAX = 200  # holes of the baseline's mask up to the area of a nucleus of radius 8 are filled; ours
+OUTPUTS = ("segmentation", "detection")
+
+
+def probabilities(network, image, window=512, overlap=64, batch=4):
+    """Maps of an image of any size, stitched from overlapping windows of one size.
+
+    Windows reach `overlap / 2` beyond the image, which is mirrored there. Where two meet, both fade linearly
+    and the outermost quarter of the overlap counts nothing, so no seam shows (the release: weight 0.01 on a
+    border of 50 pixels).
+
+    Args:
+        network: callable, see above.
+        image: (h, w, 3) uint8 RGB.
+        window: largest side of a window, a multiple of 32; small images take smaller windows.
+        overlap: least overlap of two windows, in pixels.
+        batch: most windows in one call.
+
+    Returns:
+        Two (h, w) float32 arrays, segmentation and detection.
+
+    Raises:
+        ValueError: for an image or sizes that do not fit, or a network that returns something else.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"Expected a uint8 RGB image. Received: {image.dtype} of shape {image.shape}.")
+    if window < STEP or window % STEP or not 0 <= overlap <= window // 2 or batch < 1:
+        raise ValueError(
+            f"Expected window a multiple of {STEP}, 0 <= overlap <= window / 2 and batch >= 1. "
+            f"Received: window={window}, overlap={overlap}, batch={batch}."
+        )
+    margin = overlap // 2
+    (rows, height), (columns, width) = (starts(side, window, overlap) for side in image.shape[:2])
+    below = int(rows[-1]) + height - margin - image.shape[0]
+    right = int(columns[-1]) + width - margin - image.shape[1]
+    mirrored = cv2.copyMakeBorder(image, margin, below, margin, right, cv2.BORDER_REFLECT_101)
+    places = [np.s_[y : y + height, x : x + width] for y in rows for x in columns]
+    stitched = stitch(network, mirrored, places, np.outer(fade(height, overlap), fade(width, overlap)), batch)
+    inner = np.s_[margin : margin + image.shape[0], margin : margin + image.shape[1]]
+    return tuple(np.ascontiguousarray(stitched[inner + (i,)]) for i in range(len(OUTPUTS)))
+
+
+def starts(side, window, overlap):
+    """Where windows begin along one side of the mirrored image, and how long they are.
+
+    Returns:
+        Integer array of starts from 0, evenly spread, and the windows' length, at most `window`.
+    """
+    extent = side + 2 * (overlap // 2)
+    count = max(math.ceil((extent - overlap) / (window - overlap)), 1)
+    length = math.ceil((extent + (count - 1) * overlap) / count / STEP) * STEP
+    length = min(length, window)
+    return np.linspace(0, max(extent - length, 0), count).astype(int), length
+
+
+def fade(length, overlap):
+    """Weight of a window along one side: 0 in the outer quarter of the overlap, then rising to 1."""
+    position = np.arange(length) + 0.5
+    inwards = np.minimum(position, length - position)
+    return np.clip((inwards - overlap / 4) / max(overlap / 2, 0.5), 0, 1).astype(np.float32)
+
+
+def stitch(network, image, places, weight, batch):
+    """Weighted mean (h, w, 2) of a network's maps over windows; every call has the same number of windows."""
+    size = math.ceil(len(places) / math.ceil(len(places) / batch))
+    total, weights = np.zeros((*image.shape[:2], 2), np.float32), np.zeros((*image.shape[:2], 1), np.float32)
+    for first in range(0, len(places), size):
+        group = places[first : first + size]
+        windows = np.stack([image[place] for place in group + group[-1:] * (size - len(group))])
+        for place, maps in zip(group, outputs(network, windows), strict=False):
+            total[place] += weight[..., None] * maps
+            weights[place] += weight[..., None]
+    return total / np.maximum(weights, np.finfo(np.float32).tiny)
+
+
+def outputs(network, windows):
+    """Both maps of a network as one (b, h, w, 2) array; ValueError if they are not what a network returns."""
+    maps = network(windows)
+    expected = (*windows.shape[:3], 1)
+    for name in OUTPUTS:
+        shape = np.shape(maps[name]) if name in maps else None
+        if shape != expected:
+            raise ValueError(f"Expected a network with output {name} of shape {expected}. Received: {shape}.")
+    return np.concatenate([np.asarray(maps[name], np.float32) for name in OUTPUTS], axis=-1)
+
+
+def segment(network, image, normalise=True, microns_per_pixel=None, config=instances.DEFAULT, **tiling):
+    """Labelled nuclei of an image.
+
+    Args:
+        network: callable, see above.
+        image: (h, w, 3) uint8 RGB.
+        normalise: whether colours are moved to the fixed target first.
+        microns_per_pixel: resolution of the image; None means 0.25. Others are resampled to 0.25 and back.
+        config: thresholds and sizes, an `Instances`.
+        **tiling: `window`, `overlap` and `batch` of `probabilities`.
+
+    Returns:
+        (h, w) int32 labels 1..n on the pixels of `image`, 0 = background.
+
+    Raises:
+        ValueError: as `probabilities`, and for a resolution that is not positive.
+    """
+    resampled = at_40x(image, microns_per_pixel)
+    resampled = reinhard(resampled) if normalise else resampled
+    labels = instances.nuclei(*probabilities(network, resampled, **tiling), config)
+    return on_pixels(labels, image.shape[:2])
+
+
+def at_40x(image, microns_per_pixel):
+    """Image resampled to 0.25 microns per pixel; the image itself if within 5 % of it or None."""
+    if microns_per_pixel is None:
+        return image
+    if not 0.01 < microns_per_pixel < 10:
+        raise ValueError(f"Expected microns per pixel of 0.01 to 10. Received: {microns_per_pixel}.")
+    scale = microns_per_pixel / MICRONS_PER_PIXEL
+    if abs(scale - 1) <= TOLERANCE:
+        return image
+    height, width = (max(round(side * scale), 1) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+
+
+def on_pixels(labels, shape):
+    """Label map resampled to `shape` by nearest pixel; ids stay 1..n if a nucleus vanishes."""
+    if labels.shape == shape:
+        return labels
+    return instances.consecutive(cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+def otsu_nuclei(image, sigma=1.5, area_min=20):
+    """Baseline without any training: Otsu's threshold on haematoxylin, watershed on the distance transform.
+
+    Args:
+        image: (h, w, 3) uint8 RGB, 0.25 microns per pixel.
+        sigma: Gaussian blur of the haematoxylin, in pixels.
+        area_min: nuclei under this many pixels are discarded.
+
+    Returns:
+        (h, w) int32 labels 1..n, 0 = background.
+    """
+    haematoxylin = gaussian(rgb2hed(image)[..., 0], sigma)
+    if np.ptp(haematoxylin) == 0:
+        return np.zeros(image.shape[:2], np.int32)
+    mask = remove_small_objects(haematoxylin > threshold_otsu(haematoxylin), max_size=area_min - 1)
+    mask = remove_small_holes(mask, max_size=HOLE_MAX)
+    depth = instances.blurred(cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 5), 1.0)
+    summits = mask & (depth == cv2.dilate(depth, np.ones((13, 13), np.uint8)))
+    labels = instances.grown(summits, mask, depth, compactness=0)
+    return instances.consecutive(instances.without_holes(labels), area_min)
+
+
+def model_folder(path):
+    """The SavedModel under a path: itself, or its subfolder with the highest version number."""
+    path = pathlib.Path(path)
+    versions = [p for p in path.glob("*/saved_model.pb") if p.parent.name.isdecimal()]
+    if (path / "saved_model.pb").is_file():
+        return path
+    if not versions:
+        raise ValueError(f"Expected a SavedModel folder, <name> or <name>/<version>. Received: {path}.")
+    return max((p.parent for p in versions), key=lambda folder: int(folder.name))
+
+
+def load(path):
+    """Network of an exported SavedModel.
+
+    Args:
+        path: `saved_models/<name>`, whose highest version is taken, or `saved_models/<name>/<version>`.
+
+    Returns:
+        A callable, see above.
+
+    Raises:
+        ValueError: if there is no SavedModel, or it does not take images and return the two maps.
+    """
+    folder = model_folder(path)
+    import tensorflow as tf  # here, so that everything else works without it
+
+    try:
+        model = tf.saved_model.load(str(folder))
+    except Exception as error:  # a damaged model raises types of protobuf and TensorFlow
+        raise ValueError(f"Expected a readable SavedModel. Received: {folder} ({error}).") from error
+    serving = model.signatures.get("serving_default")
+    spec = serving.structured_input_signature[1].get("images") if serving else None
+    if spec is None or spec.dtype != tf.uint8 or not set(OUTPUTS) <= set(serving.structured_outputs):
+        raise ValueError(
+            f"Expected serving_default of uint8 images to {' and '.join(OUTPUTS)}. Received: {folder}."
+        )
+
+    def network(images):
+        if not spec.shape.is_compatible_with(images.shape):
+            raise ValueError(f"Expected images of shape {spec.shape}. Received: {images.shape}.")
+        maps = model.signatures["serving_default"](images=tf.constant(images))
+        return {name: maps[name].numpy() for name in OUTPUTS}
+
+    return network

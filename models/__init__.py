@@ -1,0 +1,1 @@
+"""Networks and losses of the paper as functional Keras models and pure functions."""

@@ -1,0 +1,27 @@
+"""Package: the four import packages by name, what they need, and the optional extras."""
+
+from setuptools import setup
+
+setup(
+    name="hou-synth",
+    version="0.1.0",
+    description="Nucleus segmentation for H&E histopathology, trained without labels (Hou et al., CVPR 2019)",
+    python_requires=">=3.10,<3.14",
+    packages=["hou_synth", "models", "data", "train"],
+    install_requires=[
+        "tensorflow>=2.13",  # the newest is installed; 2.13 to 2.15 only with the extra addons
+        "keras>=2.13",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.9",  # opencv-python without its windows: imports on a server without a display
+        "scikit-image>=0.22",
+        "h5py>=3.10",
+        "tifffile>=2023.7",
+        "tensorboard>=2.16",
+        "tqdm>=4.60",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.16"],
+        "addons": ["tensorflow-addons>=0.21", "tensorflow>=2.13,<2.16"],
+        "dev": ["pytest>=8", "ruff>=0.8"],
+    },
+)

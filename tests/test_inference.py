@@ -1,0 +1,188 @@
+import cv2
+import numpy as np
+import pytest
+
+from hou_synth import inference, metrics
+
+
+def blur_network(images):
+    """Fully convolutional, receptive field 9x9, mirrored borders."""
+    blurred = np.stack([cv2.GaussianBlur(image.astype(np.float32) / 255, (9, 9), 2) for image in images])
+    return {"segmentation": blurred[..., :1], "detection": blurred[..., 1:2]}
+
+
+def dark_network(images):
+    """Nuclei are what is dark in green."""
+    dark = (images[..., 1:2] < 115).astype(np.float32)
+    return {"segmentation": dark, "detection": np.zeros_like(dark)}
+
+
+class Recorder:
+    def __init__(self, network):
+        self.network, self.shapes = network, []
+
+    def __call__(self, images):
+        self.shapes.append(images.shape)
+        return self.network(images)
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(0).integers(0, 256, (150, 233, 3), np.uint8)
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(64, 32), (96, 40), (128, 64), (512, 64)])
+def test_tiles_equal_whole(noise, window, overlap):
+    whole = blur_network(noise[None])
+    segmentation, detection = inference.probabilities(blur_network, noise, window, overlap)
+    assert segmentation.shape == detection.shape == (150, 233)
+    np.testing.assert_allclose(segmentation, whole["segmentation"][0, ..., 0], atol=1e-5)
+    np.testing.assert_allclose(detection, whole["detection"][0, ..., 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (7, 5), (15, 300), (65, 64)])
+@pytest.mark.parametrize("overlap", [0, 1, 2, 3, 32])
+def test_every_pixel_is_covered_at_any_size(shape, overlap):
+    constant = np.full((*shape, 3), 51, np.uint8)
+    for mapped in inference.probabilities(blur_network, constant, window=64, overlap=overlap):
+        np.testing.assert_allclose(mapped, np.full(shape, 0.2), atol=1e-6)
+
+
+def test_all_calls_have_one_shape(noise):
+    network = Recorder(blur_network)
+    inference.probabilities(network, noise, window=64, overlap=16, batch=3)  # 20 windows
+    assert len(network.shapes) > 2 and len(set(network.shapes)) == 1
+    assert network.shapes[0][0] == 3 and network.shapes[0][1:] == (64, 64, 3)
+
+
+def test_small_images_take_small_windows(noise):
+    network = Recorder(blur_network)
+    inference.probabilities(network, noise[:40, :50])
+    assert network.shapes == [(1, 128, 128, 3)]  # 40 + 64 and 50 + 64, rounded up to 32
+
+
+def test_no_seam_where_windows_disagree(noise):
+    """A network whose answer depends on the window only: steps between neighbours stay small."""
+    calls = iter(np.tile([0.0, 1.0], 50))
+
+    def moody(images):
+        value = np.full((*images.shape[:3], 1), next(calls), np.float32)
+        return {"segmentation": value, "detection": value}
+
+    segmentation, _ = inference.probabilities(moody, noise, window=128, overlap=64, batch=1)
+    assert np.ptp(segmentation) > 0.9
+    assert max(np.abs(np.diff(segmentation, axis=axis)).max() for axis in (0, 1)) < 0.1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"window": 100}, {"window": 0}, {"overlap": -1}, {"overlap": 300}, {"batch": 0}]
+)
+def test_wrong_tiling(noise, wrong):
+    with pytest.raises(ValueError, match="window"):
+        inference.probabilities(blur_network, noise, **wrong)
+
+
+@pytest.mark.parametrize("maps", [{}, {"segmentation": np.zeros((1, 5, 5, 1)), "detection": 0}])
+def test_network_that_returns_something_else(noise, maps):
+    with pytest.raises(ValueError, match="output segmentation of shape"):
+        inference.probabilities(lambda images: maps, noise)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((9, 9, 3)), np.zeros((9, 9), np.uint8), np.zeros((0, 9, 3), np.uint8)]
+)
+def test_what_is_no_image(image):
+    with pytest.raises(ValueError, match="uint8 RGB"):
+        inference.probabilities(blur_network, image)
+
+
+def test_segment_finds_the_discs(stained, circles):
+    nuclei = inference.segment(dark_network, stained, normalise=False)
+    assert nuclei.shape == circles.shape and nuclei.max() == 4  # two discs touch and nothing detects them
+    assert metrics.dice1(nuclei, circles) > 0.95
+
+
+@pytest.mark.parametrize(("microns_per_pixel", "side"), [(0.5, 2.0), (0.2, 0.8), (0.26, 1.0), (None, 1.0)])
+def test_segment_works_at_40x_and_returns_the_images_pixels(stained, circles, microns_per_pixel, side):
+    network = Recorder(dark_network)
+    nuclei = inference.segment(network, stained, False, microns_per_pixel, overlap=0)
+    height, width = (int(np.ceil(round(s * side) / 32)) * 32 for s in circles.shape)
+    assert network.shapes == [(1, height, width, 3)]
+    assert nuclei.shape == circles.shape
+    assert metrics.dice1(nuclei, circles) > 0.9
+    assert np.array_equal(np.unique(nuclei), np.arange(nuclei.max() + 1))
+
+
+def test_resampled_labels_keep_their_place():
+    labels = np.zeros((40, 60), np.int32)
+    labels[10:20, 20:40] = 5
+    half = inference.on_pixels(labels, (20, 30))
+    assert (half == 1).sum() == 50 and (half[5:10, 10:20] == 1).all()
+
+
+def test_normalisation_comes_before_tiling(stained):
+    seen = []
+
+    def network(images):
+        seen.append(images)
+        return dark_network(images)
+
+    inference.segment(network, stained, overlap=0)
+    np.testing.assert_array_equal(seen[0][0, :96, :128], inference.reinhard(stained))
+    assert not np.array_equal(seen[0][0, :96, :128], stained)
+
+
+@pytest.mark.parametrize("microns_per_pixel", [0.0, -0.25, float("nan"), 1000.0])
+def test_wrong_resolution(stained, microns_per_pixel):
+    with pytest.raises(ValueError, match="microns per pixel"):
+        inference.segment(dark_network, stained, microns_per_pixel=microns_per_pixel)
+
+
+def test_otsu_finds_discs_and_parts_the_touching_ones(stained, circles):
+    nuclei = inference.otsu_nuclei(stained)
+    assert nuclei.max() == 5 and nuclei[40, 58] != nuclei[40, 78]
+    assert metrics.aji(nuclei, circles) > 0.75
+
+
+def test_otsu_of_a_uniform_image():
+    assert inference.otsu_nuclei(np.full((30, 30, 3), 200, np.uint8)).max() == 0
+
+
+def exported(folder, scale, name="images"):
+    tf = pytest.importorskip("tensorflow")
+
+    class Dark(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name=name)])
+        def serve(self, images):
+            segmentation = tf.cast(images[..., 1:2], tf.float32) * self.scale
+            return {"segmentation": segmentation, "detection": segmentation / 2}
+
+        def __init__(self):
+            super().__init__()
+            self.scale = tf.Variable(scale / 255)
+
+    module = Dark()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+
+
+def test_load_takes_the_highest_version(tmp_path, noise):
+    exported(tmp_path / "unet" / "9", 0.5)
+    exported(tmp_path / "unet" / "10", 1.0)
+    maps = inference.load(tmp_path / "unet")(noise[None])
+    np.testing.assert_allclose(maps["segmentation"][0, ..., 0], noise[..., 1] / 255, atol=1e-6)
+    maps = inference.load(tmp_path / "unet" / "9")(noise[None])
+    np.testing.assert_allclose(maps["segmentation"][0, ..., 0], noise[..., 1] / 510, atol=1e-6)
+    with pytest.raises(ValueError, match="Expected images of shape"):
+        inference.load(tmp_path / "unet")(noise[None, ..., :1])
+
+
+def test_load_what_is_no_model(tmp_path):
+    with pytest.raises(ValueError, match="nowhere"):
+        inference.load(tmp_path / "nowhere")
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="readable SavedModel"):
+        inference.load(tmp_path)
+    exported(tmp_path / "other", 1.0, name="pictures")
+    with pytest.raises(ValueError, match="serving_default of uint8 images"):
+        inference.load(tmp_path / "other")

@@ -1,0 +1,124 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hou_synth import config, synthesis
+
+PAPER = config.preset("paper").synthesis
+RELEASE = config.preset("release").synthesis
+CPU = config.preset("cpu").synthesis
+
+
+def source(side=128, density=2.0, background=220):
+    random = np.random.default_rng(5)
+    return synthesis.Source(
+        background=np.full((side, side, 3), background, np.uint8),
+        eosin=random.integers(120, 160, (side, side)).astype(np.uint8),
+        grain=random.integers(0, 256, (side, side)).astype(np.uint8),
+        clearing=random.integers(0, 256, (side, side)).astype(np.uint8),
+        colour=np.array([90, 60, 120], np.float32),
+        density=density,
+        cells=np.ones((5, 5), bool),
+    )
+
+
+@pytest.mark.parametrize("settings", [PAPER, RELEASE, CPU])
+@pytest.mark.parametrize("side", [64, 75, 200])
+def test_patch_and_truth_agree(settings, side):
+    patch = synthesis.initial(np.random.default_rng(0), source(side), settings)
+    number = int(patch.labels.max())
+    assert number > 0 and sorted(np.unique(patch.labels[patch.labels > 0])) == list(range(1, number + 1))
+    assert patch.image.shape == (side, side, 3) and patch.image.dtype == np.uint8
+    assert 1 <= patch.centres.sum() <= number
+    assert (patch.contours <= (patch.labels > 0)).all() and patch.contours.any()
+    nuclei = patch.labels > 0
+    assert patch.image[nuclei].mean() < patch.image[~nuclei].mean() - 10
+
+
+@pytest.mark.parametrize("settings", [PAPER, RELEASE, CPU])
+def test_same_seed_same_patch_and_another_seed_another(settings):
+    one, same, other = (synthesis.initial(np.random.default_rng(s), source(), settings) for s in (3, 3, 4))
+    assert (one.image == same.image).all() and (one.labels == same.labels).all()
+    assert (one.labels != other.labels).any()
+
+
+def test_count_follows_the_release_formula():
+    random = np.random.default_rng(0)
+    counts = [synthesis._count(random, 460, 2.0, RELEASE) for _ in range(4000)]
+    expected = np.clip(np.random.default_rng(1).normal(80, 40, 100000), 0, 256)
+    assert np.mean(counts) == pytest.approx(expected.mean(), rel=0.03)
+    assert np.std(counts) == pytest.approx(expected.std(), rel=0.05)
+
+
+def test_a_tenth_of_sparse_patches_is_empty():
+    random = np.random.default_rng(0)
+    settings = dataclasses.replace(RELEASE, count_base=100.0, count_spread=0.0)
+    empty = np.mean([synthesis._count(random, 460, 1.0, settings) == 0 for _ in range(4000)])
+    assert empty == pytest.approx(0.10, abs=0.015)
+    assert all(synthesis._count(random, 460, 1.1, settings) > 0 for _ in range(200))
+
+
+def test_count_scales_with_the_canvas():
+    random = np.random.default_rng(0)
+    counts = [synthesis._count(random, 230, 2.0, RELEASE) for _ in range(4000)]
+    assert np.mean(counts) == pytest.approx(81 / 4, rel=0.05)
+
+
+def test_distractors_are_background_in_the_truth():
+    settings = dataclasses.replace(RELEASE, count_base=-1000.0, count_density=0.0, distractors=99)
+    patch = synthesis.initial(np.random.default_rng(2), source(200), settings)
+    assert patch.labels.max() == 0 and not patch.centres.any()
+    plain = synthesis.initial(
+        np.random.default_rng(2), source(200), dataclasses.replace(settings, distractors=0, between=0)
+    )
+    assert patch.image.min() < plain.image.min() - 40
+
+
+def test_clearing_spares_the_membrane_and_grows_with_the_quantile():
+    labels = np.zeros((100, 100), np.uint16)
+    labels[20:80, 20:80] = 1
+    edge = synthesis.contours(labels)
+    ranks = np.tile(np.arange(100, dtype=np.uint8) * 2, (100, 1))
+    cleared_share = []
+    for low in (5.0, 60.0):
+        settings = dataclasses.replace(PAPER, clear_base=low, clear_large=low + 1)
+        opacity = synthesis.cleared(np.random.default_rng(0), labels, edge, ranks, settings)
+        assert (opacity[edge] == 1).all() and (opacity[labels == 0] == 0).all()
+        cleared_share.append((opacity[labels > 0] == 0).mean())
+    assert cleared_share[0] < 0.02 < 0.1 < cleared_share[1]
+
+
+def test_contours_separate_touching_nuclei():
+    labels = np.zeros((10, 10), np.uint16)
+    labels[2:8, 2:5], labels[2:8, 5:8] = 1, 2
+    edge = synthesis.contours(labels)
+    assert edge[3:7, 4:6].all() and not edge[4, 3] and not edge[labels == 0].any()
+
+
+def test_centres_are_those_of_the_bounding_boxes():
+    labels = np.zeros((20, 20), np.uint16)
+    labels[2:7, 4:9] = 1
+    labels[10, 10:15] = 2
+    assert np.argwhere(synthesis.centres(labels)).tolist() == [[4, 6], [10, 12]]
+
+
+def test_nuclear_colour_times_eosin_is_the_texture():
+    settings = dataclasses.replace(PAPER, texture_blur=0.0)
+    made = synthesis.nuclear_texture(np.random.default_rng(0), np.zeros((128, 128), np.uint16), source(), settings)
+    expected = source().eosin[..., None] / 255.0 * 1.3 * source().colour
+    assert np.allclose(made, expected, atol=1e-3)
+
+
+def test_optical_texture_keeps_the_hue():
+    made = synthesis.nuclear_texture(np.random.default_rng(0), np.zeros((128, 128), np.uint16), source(), CPU)
+    density = -np.log(np.clip(made.mean((0, 1)), 1, 254) / 255)
+    wanted = -np.log(source().colour / 255)
+    assert np.allclose(density / density.sum(), wanted / wanted.sum(), atol=0.03)
+
+
+def test_noise_has_the_release_amplitude():
+    settings = dataclasses.replace(PAPER, texture_noise=1.0)
+    made = synthesis.nuclear_texture(np.random.default_rng(0), np.zeros((128, 128), np.uint16), source(), settings)
+    plain = synthesis.nuclear_texture(np.random.default_rng(0), np.zeros((128, 128), np.uint16), source(), PAPER)
+    assert np.allclose(np.abs(made - plain).max((0, 1)), [1.6, 1.3, 2.6], atol=0.02)

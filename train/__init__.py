@@ -1,0 +1,1 @@
+"""Training and its command lines: the only place with optimisers and callbacks."""

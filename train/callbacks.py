@@ -1,0 +1,60 @@
+"""What happens beside the training steps: checkpoints, and the end of a run that diverges."""
+
+import math
+import time
+
+import keras
+
+
+class Diverged(ValueError):
+    """A loss is not finite; the last checkpoint is still good."""
+
+
+class Finite(keras.callbacks.Callback):
+    """Stops the run when a loss is not finite, before anything of it is kept."""
+
+    def __init__(self, phase, first):
+        """Names the phase and its first round for the message.
+
+        Args:
+            phase: name.
+            first: number of rounds of this phase that were done before.
+        """
+        super().__init__()
+        self.phase, self.first = phase, first
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Checks every value of the round.
+
+        Raises:
+            Diverged: naming the loss and the round.
+        """
+        for name, value in (logs or {}).items():
+            if not math.isfinite(value):
+                raise Diverged(
+                    f"Expected finite losses. Received: {name} = {value} in round {self.first + batch + 1} of phase "
+                    f"{self.phase}. The last checkpoint is kept; lower the learning rate or the clip and --resume."
+                )
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the whole state of a run every few minutes and at the end of a phase."""
+
+    def __init__(self, manager, progress, minutes):
+        """Takes what to save and how often.
+
+        Args:
+            manager: `tf.train.CheckpointManager` over the run's state.
+            progress: `tf.Variable` with the rounds done in the phase, saved with the rest.
+            minutes: between two checkpoints.
+        """
+        super().__init__()
+        self.manager, self.progress, self.seconds = manager, progress, 60 * minutes
+        self.saved = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts the round, and saves when it is time."""
+        self.progress.assign_add(1)
+        if time.monotonic() - self.saved > self.seconds:
+            self.manager.save()
+            self.saved = time.monotonic()

@@ -1,0 +1,71 @@
+"""Command-line options derived from the configuration: one option a field."""
+
+import argparse
+import dataclasses
+import inspect
+import re
+
+from hou_synth import config
+
+
+def add_configuration(parser):
+    """Adds `--preset` and one option for every field of the configuration to an argparse parser."""
+    parser.add_argument("--preset", help=f"one of {', '.join(config.PRESETS)}")
+    for name in config.GROUPS:
+        default = getattr(config.Config, name)
+        group = parser.add_argument_group(name, inspect.getdoc(default).splitlines()[0])
+        meanings = _meanings(type(default))
+        for field in dataclasses.fields(default):
+            value = getattr(default, field.name)
+            group.add_argument(
+                "--" + field.name.replace("_", "-"),
+                type=_parser(value),
+                default=argparse.SUPPRESS,
+                metavar=type(value).__name__.upper(),
+                help=f"{meanings.get(field.name, field.name)} [{value}]".replace("%", "%%"),
+            )
+
+
+def configuration(arguments, default):
+    """The configuration that parsed arguments ask for.
+
+    Args:
+        arguments: `argparse.Namespace`.
+        default: preset that stands when none is named.
+
+    Returns:
+        A `Config`.
+
+    Raises:
+        ValueError: for an unknown preset or a value out of its range.
+    """
+    names = {f.name for group in config.GROUPS for f in dataclasses.fields(getattr(config.Config, group))}
+    changes = {key: value for key, value in vars(arguments).items() if key in names}
+    return config.preset(arguments.preset or default, **changes)
+
+
+def _meanings(group):
+    """field -> the comment behind it in the source, which says what it is and where it comes from."""
+    return dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(group), re.MULTILINE))
+
+
+def _parser(value):
+    """Function from text to a value of the type of `value`."""
+    if isinstance(value, bool):
+        return _truth
+    if isinstance(value, tuple):
+        return _integers
+    return type(value)
+
+
+def _truth(text):
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected true or false, received {text!r}")
+    return text.lower() == "true"
+
+
+def _integers(text):
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected integers such as 16,32,64, received {text!r}") from None

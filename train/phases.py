@@ -1,0 +1,59 @@
+"""The schedule: which networks are updated how often, phase by phase (release)."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One phase of training.
+
+    Attributes:
+        name: what is trained.
+        rounds: training rounds.
+        updates: refiner, discriminator and task updates in a round.
+        fill: whether the refiner's output goes into the image history.
+    """
+
+    name: str
+    rounds: int
+    updates: tuple[int, int, int]
+    fill: bool
+
+
+def phases(schedule):
+    """The phases of a run; those without rounds are left out.
+
+    The image history fills from the last tenth of the first phase on [release].
+
+    Args:
+        schedule: `Schedule`.
+
+    Returns:
+        list of `Phase`.
+    """
+    refiner, discriminator, task = (
+        schedule.refiner_updates,
+        schedule.discriminator_updates,
+        schedule.task_updates,
+    )
+    history = -(-schedule.refiner_steps // 10)
+    candidates = [
+        Phase("refiner", schedule.refiner_steps - history, (1, 0, 0), False),
+        Phase("history", history, (1, 0, 0), True),
+        Phase("discriminator", schedule.discriminator_steps, (0, 1, 0), True),
+        Phase("adversarial", schedule.adversarial_rounds, (refiner, discriminator, 0), True),
+        Phase("task", schedule.task_steps, (0, 0, 1), True),
+        Phase("joint", schedule.joint_rounds, (refiner, discriminator, task), True),
+        Phase("final", schedule.final_steps, (0, 0, 1), True),
+    ]
+    return [phase for phase in candidates if phase.rounds > 0]
+
+
+def patches_before(phases_before, batch):
+    """Number of synthetic patches that some phases consume: where the next one's data begin."""
+    return sum(phase.rounds * sum(phase.updates) * batch for phase in phases_before)
+
+
+def task_updates(run):
+    """Number of updates of the task network in a list of phases."""
+    return sum(phase.rounds * phase.updates[2] for phase in run)
