@@ -18,7 +18,7 @@ def patches(bank, config, start=0, stop=None):
     Yields:
         dict of uint8 arrays: image, reference, real (s, s, 3) and target (s, s, 1) bits.
     """
-    schedule, dilation = config.schedule, config.losses.centre_dilation
+    schedule = config.schedule
     index = start
     while stop is None or index < stop:
         example = synthetic.example(bank, schedule.seed, index, schedule.patch, config.synthesis)
@@ -26,7 +26,7 @@ def patches(bank, config, start=0, stop=None):
             "image": np.ascontiguousarray(example.image),
             "reference": np.ascontiguousarray(example.reference),
             "real": np.ascontiguousarray(example.real),
-            "target": example.target(dilation)[..., None],
+            "target": example.target(config.losses)[..., None],
         }
         index += 1
 

@@ -34,10 +34,21 @@ class Example:
     real: np.ndarray
     provenance: dict
 
-    def target(self, dilation=3):
-        """(s, s) uint8 bits: 1 nucleus, 2 contour, 4 centre dilated to a square of that side [release]."""
-        centres = cv2.dilate(self.centres.view(np.uint8), np.ones((dilation, dilation), np.uint8))
-        bits = (self.labels > 0) * NUCLEUS + self.contours * CONTOUR + centres * CENTRE
+    def target(self, losses):
+        """Target of the task network as bits: 1 nucleus, 2 contour, 4 detection [release].
+
+        Args:
+            losses: `Losses`, for the kind of detection target.
+
+        Returns:
+            (s, s) uint8.
+        """
+        if losses.detection == "core":
+            detection = synthesis.cores(np.ascontiguousarray(self.labels))
+        else:
+            square = np.ones((losses.centre_dilation, losses.centre_dilation), np.uint8)
+            detection = cv2.dilate(self.centres.astype(np.uint8), square) > 0
+        bits = (self.labels > 0) * NUCLEUS + self.contours * CONTOUR + detection * CENTRE
         return bits.astype(np.uint8)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 POINTS = 32  # points of a drawn outline; polygons of fewer vertices repeat or interpolate theirs
 
+STEEPEST = 1.6  # largest ratio of the perspective's depths over a canvas; ours
+
 
 @functools.lru_cache(maxsize=64)
 def _ring(vertices, smoothing):
@@ -57,7 +59,8 @@ def quadrilateral(random, side, config):
     """Random perspective that is shared by all nuclei of a patch [paper; release].
 
     The corners of a canvas of (1 + q) sides move inwards by U(0, q) sides and are mapped onto the canvas, so
-    that lengths keep their mean while neighbours stretch and shear alike.
+    that lengths keep their size while neighbours stretch and shear alike. Perspectives so steep that nuclei
+    would fan out like rays are drawn again [ours].
 
     Args:
         random: `numpy.random.Generator`.
@@ -69,11 +72,16 @@ def quadrilateral(random, side, config):
     """
     move = config.quadrilateral * side
     outer = side + move
-    inward = random.uniform(0.0, 1.0, (4, 2)) * move
     corners = np.array([[0, 0], [outer, 0], [outer, outer], [0, outer]])
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
     target = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
-    return cv2.getPerspectiveTransform((corners + signs * inward).astype(np.float32), target)
+    while True:
+        inward = random.uniform(0.0, 1.0, (4, 2)) * move
+        moved = (corners + signs * inward).astype(np.float32)
+        back = cv2.getPerspectiveTransform(target, moved)
+        depth = target @ back[2, :2] + 1.0
+        if depth.max() < STEEPEST * depth.min():
+            return cv2.getPerspectiveTransform(moved, target)
 
 
 def placed(shapes, centres, homography):

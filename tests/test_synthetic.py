@@ -49,13 +49,23 @@ def test_overlap_by_hand():
 
 def test_target_bits(bank):
     example = synthetic.example(bank, 0, 1, 128, PAPER.synthesis)
-    target = example.target(dilation=3)
+    target = example.target(PAPER.losses)
     assert ((target & 1 > 0) == (example.labels > 0)).all()
     assert ((target & 2 > 0) == example.contours).all()
     inside = example.centres.copy()
     inside[[0, -1]] = inside[:, [0, -1]] = False
     y, x = np.argwhere(inside)[0]
     assert (target[y - 1 : y + 2, x - 1 : x + 2] & 4 > 0).all()
+
+
+def test_core_target_gives_each_nucleus_one_inner_part(bank):
+    example = synthetic.example(bank, 0, 1, 128, PAPER.synthesis)
+    core = example.target(config.preset("cpu").losses) & 4 > 0
+    assert not core[example.contours].any() and (example.labels[core] > 0).all()
+    areas = np.bincount(example.labels.ravel())
+    large = [k for k in range(1, len(areas)) if areas[k] > 60]
+    assert large and all(core[example.labels == k].any() for k in large)
+    assert 0.02 < core.sum() / (example.labels > 0).sum() < 0.5
 
 
 def test_arrays_are_turned_together():
@@ -82,7 +92,7 @@ def test_pipeline_yields_the_examples_in_order_from_any_index(bank):
             assert (first["image"][update, row].numpy() == example.image).all()
             assert (first["reference"][update, row].numpy() == example.reference).all()
             assert (first["real"][update, row].numpy() == example.real).all()
-            assert (first["target"][update, row, ..., 0].numpy() == example.target()).all()
+            assert (first["target"][update, row, ..., 0].numpy() == example.target(small.losses)).all()
 
 
 def test_real_tiles_give_patches_of_every_size(real_data, tmp_path):

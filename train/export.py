@@ -8,7 +8,7 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from models.unet import padded
+from models.unet import multiple, padded
 
 
 def next_version(folder):
@@ -62,5 +62,5 @@ def probabilities(task, images):
     Returns:
         dict of `segmentation` and `detection`, (b, h, w, 1) float32 in [0, 1].
     """
-    logits = padded(task, tf.cast(images, tf.float32) / 127.5 - 1.0)
+    logits = padded(task, tf.cast(images, tf.float32) / 127.5 - 1.0, multiple(task))
     return {name: tf.sigmoid(logits[name]) for name in ("segmentation", "detection")}

@@ -57,3 +57,8 @@ def patches_before(phases_before, batch):
 def task_updates(run):
     """Number of updates of the task network in a list of phases."""
     return sum(phase.rounds * phase.updates[2] for phase in run)
+
+
+def adversarial(run):
+    """Whether a list of phases trains a refiner; without one, the task network learns from initial patches."""
+    return any(phase.rounds and phase.updates[0] for phase in run)

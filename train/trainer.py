@@ -1,0 +1,276 @@
+"""The custom training loop: three networks, three tapes, three optimisers, one schedule."""
+
+import keras
+import tensorflow as tf
+
+from models import losses
+from models.discriminator import discriminator
+from models.importance import effective_share, importance
+from models.refiner import refiner
+from models.unet import multiple, padded, unet
+from train.pool import Pool
+
+CENTRE, NUCLEUS = 4, 1  # bits of the target
+MOMENTUM = 0.95  # release
+
+
+def signed(images):
+    """uint8 0 to 255 -> float32 in [-1, 1]."""
+    return tf.cast(images, tf.float32) / 127.5 - 1.0
+
+
+def unsigned(images):
+    """float32 in [-1, 1] -> uint8 0 to 255."""
+    return tf.cast(tf.round(tf.clip_by_value((images + 1.0) * 127.5, 0.0, 255.0)), tf.uint8)
+
+
+def truth(target):
+    """Target bits, (b, h, w, 1) uint8 -> dict of float32 maps for the task loss."""
+    return {
+        "segmentation": tf.cast(tf.bitwise.bitwise_and(target, NUCLEUS) > 0, tf.float32),
+        "detection": tf.cast(tf.bitwise.bitwise_and(target, CENTRE) > 0, tf.float32),
+    }
+
+
+def stained(images, amount, seed):
+    """Images of other laboratories: random optical density by channel, random gain and offset [ours].
+
+    Args:
+        images: (b, h, w, 3) float32 in [-1, 1].
+        amount: 0 leaves them alone; 0.25 is a strong variation.
+        seed: (2,) int32.
+
+    Returns:
+        (b, h, w, 3) float32 in [-1, 1].
+    """
+    shape = (tf.shape(images)[0], 3, 1, 3)
+    density, gain, offset = tf.unstack(tf.random.stateless_uniform(shape, seed, -amount, amount), axis=1)
+    light = tf.pow(tf.clip_by_value((images + 1.0) / 2.0, 1 / 255, 1.0), tf.exp(density[:, None]))
+    light = light * (1.0 + gain[:, None, :, :1] / 2.0) + offset[:, None] / 8.0
+    return tf.clip_by_value(2.0 * light - 1.0, -1.0, 1.0)
+
+
+class UniversalTrainer(keras.Model):
+    """Refiner, discriminator and task network with one training step each.
+
+    A batch is a dict of uint8 tensors: `image` (initial synthetic patch), `reference`, `real` (a second real
+    patch of the reference's tile), (b, s, s, 3), and `target` bits, (b, s, s, 1).
+    """
+
+    def __init__(self, config, task_updates=1, refined=True):
+        """Builds networks, optimisers and pool.
+
+        Args:
+            config: `Config`.
+            task_updates: task updates of the whole run, over which the task rate decays.
+            refined: whether the task network learns from refined and weighted patches, or from initial ones.
+        """
+        super().__init__(name="universal")
+        schedule = config.schedule
+        self.config, self.refined = config, refined
+        self.refiner = refiner(config.networks)
+        self.discriminator = discriminator(config.networks)
+        self.task = unet(config.networks)
+        self.multiple = multiple(self.task)
+        self.pixels = losses.pixel_weights(schedule.patch, config.losses.border, config.losses.border_weight)
+        self.pool = Pool(schedule.pool if refined else 1, schedule.patch)
+        self.step = tf.Variable(0, trainable=False, dtype=tf.int32, name="step")
+        self.seen = tf.Variable([0.0, 0.0], trainable=False, name="seen")  # synthetic and real inputs of D
+        rate = schedule.task_rate
+        if schedule.decay:
+            rate = keras.optimizers.schedules.CosineDecay(rate, max(task_updates, 1), alpha=0.01)
+        self.refiner_optimizer = self._optimizer(schedule.refiner_rate, self.refiner)
+        self.discriminator_optimizer = self._optimizer(schedule.discriminator_rate, self.discriminator)
+        self.task_optimizer = self._optimizer(rate, self.task)
+        # Traced once each, however often a round calls them and however many phases compile anew.
+        self.refine, self.discriminate, self.segment = map(
+            tf.function, (self.refine_step, self.discriminate_step, self.segment_step)
+        )
+        self.built = True
+
+    def _optimizer(self, rate, network):
+        """Momentum SGD 0.95 [release] or Adam; gradients are clipped variable by variable."""
+        schedule = self.config.schedule
+        if schedule.optimizer == "adam":
+            made = keras.optimizers.Adam(rate, clipnorm=schedule.clip)
+        else:
+            made = keras.optimizers.SGD(rate, momentum=MOMENTUM, clipnorm=schedule.clip)
+        made.build(network.trainable_variables)
+        return made
+
+    def compile(self, updates, fill=True, **kwargs):
+        """Fixes what a round does.
+
+        Args:
+            updates: refiner, discriminator and task updates in a round.
+            fill: whether refined patches are kept in the pool.
+            **kwargs: `run_eagerly`, `jit_compile`.
+        """
+        super().compile(optimizer=self.task_optimizer, **kwargs)
+        self.updates, self.fill = updates, fill
+
+    @property
+    def metrics(self):
+        """None: the training steps return the values of the round themselves."""
+        return []
+
+    def call(self, images, training=False):
+        """The task network's logits, for images in [-1, 1] of any size."""
+        return padded(self.task, images, self.multiple, training)
+
+    def probabilities(self, images):
+        """The task network's probabilities, dict of (b, h, w, 1) float32, for images in [-1, 1]."""
+        return {name: tf.sigmoid(logits) for name, logits in self(images).items()}
+
+    def patch(self, image, reference):
+        """What the task network learns from: the refined patch, or the initial one if nothing is refined.
+
+        Args:
+            image: (b, s, s, 3) uint8 initial synthetic patch.
+            reference: (b, s, s, 3) uint8.
+
+        Returns:
+            (b, s, s, 3) float32 in [-1, 1].
+        """
+        if not self.refined:
+            return signed(image)
+        return self.refiner({"synthetic": signed(image), "reference": signed(reference)}, training=False)
+
+    def weight(self, patch, reference):
+        """Importance weights of patches in [-1, 1], (b,) float32; 1 if nothing is refined."""
+        if not self.refined:
+            return tf.ones(tf.shape(patch)[0])
+        logits = self.discriminator({"patch": patch, "reference": reference}, training=False)
+        ratio = tf.math.divide_no_nan(self.seen[0], self.seen[1])
+        settings = self.config.losses
+        return importance(logits, tf.where(ratio > 0, ratio, 1.0), settings.weight_low, settings.weight_high)
+
+    def train_step(self, data):
+        """One round: every update has its own minibatch, slice k of `data`.
+
+        Args:
+            data: dict of (updates, batch, ...) tensors.
+
+        Returns:
+            dict of scalars: the last values of the round.
+        """
+        steps = [self.refine] * self.updates[0]
+        steps += [self.segment] * self.updates[2]
+        steps += [self.discriminate] * self.updates[1]  # 2 refiner, 6 task, 1 discriminator [release]
+        values = {}
+        for number, step in enumerate(steps):
+            values.update(step({name: tensor[number] for name, tensor in data.items()}, self.fill))
+        return values
+
+    def _seed(self, salt):
+        """(2,) int32 seed that depends on the run's seed, the step and a salt for every use."""
+        return tf.stack([self.config.schedule.seed * 101 + salt, self.step])
+
+    def _mean(self, values):
+        return tf.nn.compute_average_loss(values)
+
+    def task_loss(self, patch, target, training):
+        """Task loss of each patch, (b,) float32, and the logits."""
+        logits = self(patch, training=training)
+        return losses.segmentation(logits, truth(target), self.pixels), logits
+
+    def refine_step(self, batch, fill=True):
+        """Updates the refiner: L_G = alpha L_reg + beta L_real + gamma L_hard      [paper, Eq. 6]."""
+        self.step.assign_add(1)
+        settings = self.config.losses
+        synthetic, reference = signed(batch["image"]), signed(batch["reference"])
+        with tf.GradientTape() as tape:
+            refined = self.refiner({"synthetic": synthetic, "reference": reference}, training=True)
+            logits = self.discriminator({"patch": refined, "reference": reference}, training=False)
+            near = self._mean(losses.regularisation(synthetic, refined, settings.l1, settings.l2))
+            real = self._mean(losses.realism(logits, settings.realism))
+            hard = -self._mean(self.task_loss(refined, batch["target"], training=False)[0])
+            loss = settings.alpha * near + settings.beta * real + settings.gamma * hard
+        self._apply(tape, loss, self.refiner, self.refiner_optimizer)
+        if fill:
+            self._keep(refined, batch, slice(None, batch["image"].shape[0] // 2))
+        return {"refiner_loss": loss, "regularisation": near, "realism": real, "hard": hard}
+
+    def discriminate_step(self, batch, fill=True):
+        """Updates the discriminator: real pairs (S', S) in random order against refined pairs (X, S)."""
+        self.step.assign_add(1)
+        form = self.config.losses.realism
+        fake = self.mixed(batch, fill)
+        count = batch["real"].shape[0]
+        swap = tf.random.stateless_uniform((count, 1, 1, 1), self._seed(1)) < 0.5
+        one, other = signed(batch["real"]), signed(batch["reference"])
+        one, other = tf.where(swap, other, one), tf.where(swap, one, other)
+        patches = tf.concat([one, signed(fake["image"])], 0)
+        references = tf.concat([other, signed(fake["reference"])], 0)
+        with tf.GradientTape() as tape:
+            logits = self.discriminator({"patch": patches, "reference": references}, training=True)
+            loss = self._mean(losses.discrimination(logits[:count], logits[count:], form))
+        self._apply(tape, loss, self.discriminator, self.discriminator_optimizer)
+        self.seen.assign_add([float(count), float(count)])
+        real = losses.real_probability(logits)
+        right = tf.concat([real[:count] > 0.5, real[count:] < 0.5], 0)
+        return {"discriminator_loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
+
+    def segment_step(self, batch, fill=True):
+        """Updates the task network: L_R = mean of w(X) loss(X)      [paper, Eq. 2]."""
+        self.step.assign_add(1)
+        patches = self.mixed(batch, fill) if self.refined else batch
+        images = signed(patches["image"])
+        weights = self.weight(images, signed(patches["reference"]))
+        if self.config.schedule.stain:
+            images = stained(images, self.config.schedule.stain, self._seed(2))
+        with tf.GradientTape() as tape:
+            each, logits = self.task_loss(images, patches["target"], training=True)
+            loss = self._mean(weights * each)
+        self._apply(tape, loss, self.task, self.task_optimizer)
+        found = tf.cast(logits["segmentation"] > 0, tf.float32)
+        true = truth(patches["target"])["segmentation"]
+        dice = 2.0 * tf.reduce_sum(found * true) / tf.maximum(tf.reduce_sum(found) + tf.reduce_sum(true), 1.0)
+        pixels = tf.cast(tf.size(true), tf.float32) / tf.cast(tf.shape(true)[0], tf.float32)
+        return {
+            "task_loss": self._mean(each) / pixels,  # unweighted, a pixel
+            "dice": dice,
+            "weight": tf.reduce_mean(weights),
+            "effective": effective_share(weights),
+        }
+
+    def _apply(self, tape, loss, network, optimizer):
+        variables = network.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+
+    def _keep(self, refined, batch, rows):
+        """Puts some rows of a refined batch into the pool."""
+        kept = {"image": unsigned(refined), "reference": batch["reference"], "target": batch["target"]}
+        self.pool.put({name: tensor[rows] for name, tensor in kept.items()}, self._seed(3))
+
+    def mixed(self, batch, fill):
+        """A batch that is half freshly refined and half drawn from the history [release].
+
+        While the history is empty, the whole batch is fresh.
+
+        Args:
+            batch: dict of uint8 tensors.
+            fill: whether the fresh half is kept in the history.
+
+        Returns:
+            dict of `image` (refined), `reference` and `target`, uint8.
+        """
+        half = batch["image"].shape[0] // 2
+        fresh = self._refined(batch, slice(None, half))
+        rest = tf.cond(
+            self.pool.size > 0,
+            lambda: self.pool.draw(batch["image"].shape[0] - half, self._seed(4)),
+            lambda: self._refined(batch, slice(half, None)),
+        )
+        if fill:
+            self.pool.put(fresh, self._seed(5))
+        return {name: tf.concat([fresh[name], rest[name]], 0) for name in fresh}
+
+    def _refined(self, batch, rows):
+        """Some rows of a batch with their images refined, uint8."""
+        image, reference = batch["image"][rows], batch["reference"][rows]
+        return {
+            "image": unsigned(self.patch(image, reference)),
+            "reference": reference,
+            "target": batch["target"][rows],
+        }

@@ -1,0 +1,194 @@
+"""The whole method, phase by phase: `python -m train.universal --tiles DIR`."""
+
+import argparse
+import hashlib
+import json
+import pathlib
+import shlex
+import sys
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data import pipeline, tiles
+from hou_synth import command, config, files, instances, metrics
+from models.discriminator import smallest_patch
+from train import export, options, phases, sheet
+from train.callbacks import Checkpoint, Finite
+from train.trainer import UniversalTrainer
+
+EMBEDDED = "embedded"  # in place of a folder: the tissue that comes with the package
+CHECKPOINT_MINUTES = 3.0
+SCORED = 32  # unseen synthetic patches behind the closing score
+
+
+def arguments(argv):
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.universal", description="Train a nucleus segmenter on unlabelled H&E tiles."
+    )
+    parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
+    parser.add_argument("--out", help="run folder (default: runs/<preset>)")
+    parser.add_argument("--bank", help="tile bank (default: banks/ beside the run folder)")
+    parser.add_argument("--models", default="saved_models", help="where the SavedModel goes [saved_models]")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, if there is one")
+    options.add_configuration(parser)
+    return parser.parse_args(argv)
+
+
+@command.command
+def main(argv=None):
+    """Trains, exports, scores; returns the exit code."""
+    started = time.monotonic()
+    args = arguments(argv)
+    settings = options.configuration(args, "cpu" if args.tiles else "quick")
+    run = pathlib.Path(args.out or f"runs/{settings.preset}")
+    check(settings, run, args.resume)
+    if (run / "scores.json").exists():
+        print(f"This run is finished.\n{(run / 'next.txt').read_text()}")
+        return 0
+    bank = prepare(args, settings, run)
+    record(args, settings, run, bank)
+    trainer = train(settings, run, bank)
+    finish(settings, run, bank, trainer, pathlib.Path(args.models), (time.monotonic() - started) / 60)
+    return 0
+
+
+def check(settings, run, resume):
+    """Refuses what cannot be trained, before anything is made.
+
+    Raises:
+        ValueError: for a patch size that the networks cannot take, a run that exists, or one that is to be
+            resumed with another configuration.
+    """
+    side, least = settings.schedule.patch, smallest_patch(settings.networks)
+    if not least <= side <= 512:
+        raise ValueError(f"Expected a patch of {least} to 512 pixels, which the networks can take. Received: {side}.")
+    if not (run / "config.json").exists():
+        return
+    if not resume:
+        raise ValueError(f"Expected an --out that does not hold a run. Received: {run}. Add --resume to go on with it.")
+    differing = config.differences(config.load(run / "config.json"), settings)
+    if differing:
+        raise ValueError(f"Expected the configuration of the run in {run}. Received: {'; '.join(differing)}.")
+
+
+def prepare(args, settings, run):
+    """The tile bank of the run, built or reused; the tiles left out are listed in `left_out.csv`."""
+    sources = tiles.folder_sources(args.tiles) if args.tiles else tiles.embedded_sources()
+    origin = str(pathlib.Path(args.tiles).resolve()) if args.tiles else EMBEDDED
+    digest = hashlib.sha1((origin + tiles.settings(settings.synthesis)).encode()).hexdigest()[:8]
+    name = f"{pathlib.Path(origin).name}-{digest}.h5"
+    bank = tiles.build(sources, args.bank or run.parent / "banks" / name, settings.synthesis)
+    run.mkdir(parents=True, exist_ok=True)
+    bank.report(run / "left_out.csv")
+    bank.fitting(settings.schedule.patch)
+    print(f"{len(bank.tiles)} tiles of {len(bank.types)} tissue types in {bank.path}", end="")
+    print(f"; {len(bank.left_out)} left out, see {run / 'left_out.csv'}" if bank.left_out else "")
+    return bank
+
+
+def record(args, settings, run, bank):
+    """Writes what runs: `config.json`, and `run.json` with the data and the library versions."""
+    config.save(settings, run / "config.json")
+    about = {
+        "command": "python -m train.universal " + shlex.join(sys.argv[1:]),
+        "tiles": args.tiles or EMBEDDED,
+        "tile_names": [tile.name for tile in bank.tiles],
+        "bank": str(bank.path),
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__},
+    }
+    files.write_text(run / "run.json", json.dumps(about, indent=2) + "\n")
+
+
+def train(settings, run, bank):
+    """Trains phase by phase from the last checkpoint on.
+
+    Args:
+        settings: `Config`.
+        run: folder.
+        bank: `data.tiles.Bank`.
+
+    Returns:
+        The `UniversalTrainer`.
+
+    Raises:
+        train.callbacks.Diverged: if a loss is not finite.
+    """
+    keras.utils.set_random_seed(settings.schedule.seed)
+    schedule = phases.phases(settings.schedule)
+    trainer = UniversalTrainer(settings, phases.task_updates(schedule), phases.adversarial(schedule))
+    done, progress = tf.Variable(0, dtype=tf.int64), tf.Variable(0, dtype=tf.int64)
+    state = tf.train.Checkpoint(trainer=trainer, done=done, progress=progress)
+    manager = tf.train.CheckpointManager(state, str(run / "checkpoints"), max_to_keep=2)
+    if manager.latest_checkpoint:
+        state.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+        print(f"going on from {manager.latest_checkpoint}")
+    for number in range(int(done), len(schedule)):
+        train_phase(settings, run, bank, trainer, schedule, number, (manager, progress))
+        done.assign(number + 1)
+        progress.assign(0)
+        manager.save()
+        sheet.contact_sheet(trainer, bank, settings, run / f"{number + 1}_{schedule[number].name}.png")
+    return trainer
+
+
+def train_phase(settings, run, bank, trainer, schedule, number, saving):
+    """The rest of one phase."""
+    phase, (manager, progress) = schedule[number], saving
+    first, batch = int(progress), settings.schedule.batch
+    start = phases.patches_before(schedule[:number], batch) + first * sum(phase.updates) * batch
+    data = pipeline.rounds(bank, settings, sum(phase.updates), start)
+    print(f"phase {number + 1} of {len(schedule)}: {phase.name}, {phase.rounds} rounds of {phase.updates}")
+    trainer.compile(updates=phase.updates, fill=phase.fill)
+    trainer.fit(
+        data,
+        steps_per_epoch=phase.rounds - first,
+        shuffle=False,
+        callbacks=[
+            Finite(phase.name, first),
+            Checkpoint(manager, progress, CHECKPOINT_MINUTES),
+            keras.callbacks.TensorBoard(run / "logs" / f"{number + 1}_{phase.name}", update_freq=20),
+        ],
+    )
+
+
+def finish(settings, run, bank, trainer, models, minutes):
+    """Keeps the networks, exports the SavedModel, scores it on unseen synthetic patches and says what is next."""
+    for name in ("refiner", "discriminator", "task"):
+        partial = run / f"{name}.part.keras"
+        getattr(trainer, name).save(partial)
+        partial.replace(run / f"{name}.keras")
+    served = export.export(trainer.task, models / run.name, [run / "config.json", run / "run.json"])
+    scores = synthetic_scores(trainer, bank, settings)
+    text = "\n".join(
+        [
+            f"score on {SCORED} unseen synthetic patches (says nothing about real tissue): "
+            + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()),
+            f"model:          {served}",
+            f"contact sheets: {run}/*.png",
+            f"next:           python -m hou_synth.segment --model {served} --out segmented IMAGE...",
+            "",
+        ]
+    )
+    files.write_text(run / "next.txt", text)
+    files.write_text(run / "scores.json", json.dumps({**scores, "minutes": minutes}, indent=2) + "\n")
+    print(text, end="")
+
+
+def synthetic_scores(trainer, bank, settings):
+    """Mean measures of the task network on refined patches that training never saw."""
+    rows = []
+    for example in sheet.unseen(bank, settings, SCORED):
+        maps = trainer.probabilities(trainer.patch(example.image[None], example.reference[None]))
+        found = instances.nuclei(
+            maps["segmentation"][0, ..., 0].numpy(), maps["detection"][0, ..., 0].numpy(), settings.instances
+        )
+        rows.append(metrics.scores(found, example.labels.astype(np.int32)))
+    return {name: float(np.mean([row[name] for row in rows])) for name in ("dice1", "dice", "aji", "pq")}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
