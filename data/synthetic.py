@@ -71,8 +71,7 @@ def example(bank, seed, index, side, config):
     corner, apart = corners(random, tile.pixels.shape[:2], side)
     second = tuple(int(random.integers(extent - side + 1)) for extent in tile.pixels.shape[:2])
     eosin, grain, clearing = (
-        _texture(random, other, layer, side)
-        for other, layer in zip(textures, ("eosin", "grain", "grain"), strict=True)
+        _texture(random, other, layer, side) for other, layer in zip(textures, ("eosin", "grain", "grain"), strict=True)
     )
     source = synthesis.Source(
         background=crop(tile, "background", corner, side),
@@ -84,9 +83,7 @@ def example(bank, seed, index, side, config):
         cells=_cells(tile, corner, side, config),
     )
     patch = synthesis.initial(random, source, config)
-    image, labels, centres, contours = augment.turned(
-        random, patch.image, patch.labels, patch.centres, patch.contours
-    )
+    image, labels, centres, contours = augment.turned(random, patch.image, patch.labels, patch.centres, patch.contours)
     return Example(
         image=image,
         labels=labels,

@@ -126,7 +126,7 @@ def settings(config):
 
 
 def _stamps(path, config):
-    """name -> stamp of every tile that the bank knows, or None if there is no such bank."""
+    """Name -> stamp of every tile that the bank knows, or None if there is no such bank."""
     try:
         with h5py.File(path, "r") as file:
             if file.attrs["settings"] != settings(config):
@@ -256,7 +256,9 @@ class Bank:
         """
         result = [tile for tile in self.tiles if min(tile.pixels.shape[:2]) >= side]
         if not result:
-            raise ValueError(f"Expected a tile of at least {side}x{side} pixels for patches of that side. Received: none.")
+            raise ValueError(
+                f"Expected a tile of at least {side}x{side} pixels for patches of that side. Received: none."
+            )
         return result
 
     def report(self, path):

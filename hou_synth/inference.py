@@ -13,7 +13,7 @@ from skimage.color import rgb2hed
 from skimage.filters import gaussian, threshold_otsu
 from skimage.morphology import remove_small_holes, remove_small_objects
 
-from hou_synth import instances
+from hou_synth import config, instances
 from hou_synth.normalise import reinhard
 
 MICRONS_PER_PIXEL = 0.25  # resolution of the networks, 40X
@@ -105,7 +105,7 @@ def outputs(network, windows):
     return np.concatenate([np.asarray(maps[name], np.float32) for name in OUTPUTS], axis=-1)
 
 
-def segment(network, image, normalise=True, microns_per_pixel=None, config=instances.DEFAULT, **tiling):
+def segment(network, image, normalise=True, microns_per_pixel=None, settings=instances.DEFAULT, **tiling):
     """Labelled nuclei of an image.
 
     Args:
@@ -113,7 +113,7 @@ def segment(network, image, normalise=True, microns_per_pixel=None, config=insta
         image: (h, w, 3) uint8 RGB.
         normalise: whether colours are moved to the fixed target first.
         microns_per_pixel: resolution of the image; None means 0.25. Others are resampled to 0.25 and back.
-        config: thresholds and sizes, an `Instances`.
+        settings: thresholds and sizes, an `Instances`.
         **tiling: `window`, `overlap` and `batch` of `probabilities`.
 
     Returns:
@@ -124,7 +124,7 @@ def segment(network, image, normalise=True, microns_per_pixel=None, config=insta
     """
     resampled = at_40x(image, microns_per_pixel)
     resampled = reinhard(resampled) if normalise else resampled
-    labels = instances.nuclei(*probabilities(network, resampled, **tiling), config)
+    labels = instances.nuclei(*probabilities(network, resampled, **tiling), settings)
     return on_pixels(labels, image.shape[:2])
 
 
@@ -181,6 +181,22 @@ def model_folder(path):
     return max((p.parent for p in versions), key=lambda folder: int(folder.name))
 
 
+def thresholds(path):
+    """Thresholds and sizes that a model was exported with.
+
+    Args:
+        path: as for `load`.
+
+    Returns:
+        The `Instances` of the configuration in the model's `assets.extra`; the default without one.
+
+    Raises:
+        ValueError: if there is no SavedModel, or its configuration cannot be read.
+    """
+    file = model_folder(path) / "assets.extra" / "config.json"
+    return config.load(file).instances if file.is_file() else instances.DEFAULT
+
+
 def load(path):
     """Network of an exported SavedModel.
 
@@ -203,9 +219,7 @@ def load(path):
     serving = model.signatures.get("serving_default")
     spec = serving.structured_input_signature[1].get("images") if serving else None
     if spec is None or spec.dtype != tf.uint8 or not set(OUTPUTS) <= set(serving.structured_outputs):
-        raise ValueError(
-            f"Expected serving_default of uint8 images to {' and '.join(OUTPUTS)}. Received: {folder}."
-        )
+        raise ValueError(f"Expected serving_default of uint8 images to {' and '.join(OUTPUTS)}. Received: {folder}.")
 
     def network(images):
         if not spec.shape.is_compatible_with(images.shape):

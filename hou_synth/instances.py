@@ -37,9 +37,7 @@ def nuclei(segmentation, detection, config=DEFAULT):
         ValueError: if the maps are not two finite (h, w) arrays of one shape.
     """
     if segmentation.ndim != 2 or segmentation.shape != detection.shape:
-        raise ValueError(
-            f"Expected two maps of shape (h, w). Received: {segmentation.shape}, {detection.shape}."
-        )
+        raise ValueError(f"Expected two maps of shape (h, w). Received: {segmentation.shape}, {detection.shape}.")
     if not (np.isfinite(segmentation).all() and np.isfinite(detection).all()):
         raise ValueError("Expected finite probabilities. Received: NaN or infinity.")
     smooth = blurred(segmentation, config.segmentation_sigma)
@@ -177,9 +175,7 @@ def table(labels, microns_per_pixel=0.25):
         "eccentricity": columns["eccentricity"],
         "solidity": columns["solidity"],
     }
-    return [
-        dict(zip(named, row, strict=True)) for row in zip(*(c.tolist() for c in named.values()), strict=True)
-    ]
+    return [dict(zip(named, row, strict=True)) for row in zip(*(c.tolist() for c in named.values()), strict=True)]
 
 
 COLUMNS = tuple(

@@ -66,9 +66,7 @@ def image(path):
     """
     pixels = _array(path)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
-        raise ValueError(
-            f"Expected an 8-bit RGB image. Received: {path}, {pixels.dtype} of shape {pixels.shape}."
-        )
+        raise ValueError(f"Expected an 8-bit RGB image. Received: {path}, {pixels.dtype} of shape {pixels.shape}.")
     return np.ascontiguousarray(pixels[..., :3])
 
 
@@ -91,9 +89,7 @@ def read(path):
             f"Received: {path}, {pixels.dtype} of shape {pixels.shape}."
         )
     if pixels.min() < 0 or pixels.max() > np.iinfo(np.int32).max:
-        raise ValueError(
-            f"Expected ids from 0 to 2^31 - 1. Received: {path}, {pixels.min()} to {pixels.max()}."
-        )
+        raise ValueError(f"Expected ids from 0 to 2^31 - 1. Received: {path}, {pixels.min()} to {pixels.max()}.")
     return pixels.astype(np.int32)
 
 
@@ -113,9 +109,7 @@ def write(stem_path, labels):
         OSError: naming the file, if it cannot be written.
     """
     if labels.ndim != 2 or labels.dtype.kind not in "ui" or labels.min(initial=0) < 0:
-        raise ValueError(
-            f"Expected labels of shape (h, w), ids >= 0. Received: {labels.dtype}, {labels.shape}."
-        )
+        raise ValueError(f"Expected labels of shape (h, w), ids >= 0. Received: {labels.dtype}, {labels.shape}.")
     stem_path = pathlib.Path(stem_path)
     if labels.max(initial=0) <= PNG_MAX:
         path = stem_path.with_name(stem_path.name + SUFFIX + ".png")
@@ -159,6 +153,4 @@ def partner(path, folder=None):
         candidate = folder / (path.stem + SUFFIX + suffix)
         if candidate.is_file():
             return candidate
-    raise ValueError(
-        f"Expected a label map {path.stem}{SUFFIX}.png, .tif or .npy beside {path}. Received: none."
-    )
+    raise ValueError(f"Expected a label map {path.stem}{SUFFIX}.png, .tif or .npy beside {path}. Received: none.")

@@ -49,9 +49,7 @@ def _measure(equation):
     """Makes a function of two label maps out of an equation on their `Overlap`; kept as `.equation`."""
 
     def on_overlap(pairs):
-        return (
-            float(equation(pairs)) if len(pairs.predicted_areas) and len(pairs.true_areas) else _empty(pairs)
-        )
+        return float(equation(pairs)) if len(pairs.predicted_areas) and len(pairs.true_areas) else _empty(pairs)
 
     @functools.wraps(equation)
     def measure(predicted, true):
@@ -68,9 +66,7 @@ def _empty(pairs):
 
 def _ious(pairs):
     """Intersection over union of every overlapping pair, in (0, 1]."""
-    return pairs.shared / (
-        pairs.predicted_areas[pairs.predicted] + pairs.true_areas[pairs.true] - pairs.shared
-    )
+    return pairs.shared / (pairs.predicted_areas[pairs.predicted] + pairs.true_areas[pairs.true] - pairs.shared)
 
 
 @_measure
@@ -179,9 +175,7 @@ def with_mean(rows):
     """Appends the mean of every measure to a list of dicts `image` + `MEASURES`; no rows, no mean."""
     if not rows:
         return []
-    return rows + [
-        {"image": "mean", **{name: float(np.mean([row[name] for row in rows])) for name in MEASURES}}
-    ]
+    return rows + [{"image": "mean", **{name: float(np.mean([row[name] for row in rows])) for name in MEASURES}}]
 
 
 def aligned(rows):
@@ -222,9 +216,7 @@ def _compare(predicted, true):
 @command.command
 def main(argv=None):
     """Compares two folders of label maps; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="hou_synth.metrics", description=main.__doc__.partition(";")[0] + "."
-    )
+    parser = argparse.ArgumentParser(prog="hou_synth.metrics", description=main.__doc__.partition(";")[0] + ".")
     parser.add_argument("predicted", help="folder of label maps (PNG, TIFF or NPY)")
     parser.add_argument("true", help="folder of label maps; matched by name, a `_labels` suffix left out")
     parser.add_argument("--out", help="CSV file for the table")

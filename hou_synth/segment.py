@@ -69,9 +69,7 @@ def inputs(arguments):
     stems = {}
     for path in paths:
         if path.stem in stems:
-            raise ValueError(
-                f"Expected images with different stems. Received: {stems[path.stem]} and {path}."
-            )
+            raise ValueError(f"Expected images with different stems. Received: {stems[path.stem]} and {path}.")
         stems[path.stem] = path
     return paths
 
@@ -87,17 +85,11 @@ def refuse_existing(paths, out):
 
 def arguments(argv):
     """Parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="hou_synth.segment", description="Segments the nuclei of H&E images."
-    )
-    parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="PNG, JPEG or TIFF file, or a folder of them"
-    )
+    parser = argparse.ArgumentParser(prog="hou_synth.segment", description="Segments the nuclei of H&E images.")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG or TIFF file, or a folder of them")
     parser.add_argument("--model", required=True, help="SavedModel: saved_models/<name> or <name>/<version>")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the results")
-    parser.add_argument(
-        "--microns-per-pixel", type=float, help="resolution of the images, by default 0.25 (40X)"
-    )
+    parser.add_argument("--microns-per-pixel", type=float, help="resolution of the images, by default 0.25 (40X)")
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")
     parser.add_argument("--overwrite", action="store_true", help="replace older results")
     return parser.parse_args(argv)
@@ -110,13 +102,13 @@ def main(argv=None):
     paths = inputs(args.images)
     if not args.overwrite:
         refuse_existing(paths, args.out)
-    network = inference.load(args.model)
+    network, settings = inference.load(args.model), inference.thresholds(args.model)
     args.out.mkdir(parents=True, exist_ok=True)
     failures = 0
     for path in tqdm(paths, unit="image", disable=None):
         try:
             image = labels.image(path)
-            nuclei = inference.segment(network, image, not args.no_normalise, args.microns_per_pixel)
+            nuclei = inference.segment(network, image, not args.no_normalise, args.microns_per_pixel, settings)
         except (ValueError, OSError) as error:
             command.complain(f"{path.name}: {error}")
             failures += 1

@@ -90,7 +90,10 @@ def mask(random, side, source, config):
     """
     canvas = side + 2 * config.margin
     count = _count(random, canvas, source.density, config)
-    bias = max(random.normal(config.size_bias + config.size_bias_density * source.density, config.size_bias_spread), 0.4)
+    bias = max(
+        random.normal(config.size_bias + config.size_bias_density * source.density, config.size_bias_spread),
+        0.4,
+    )
 
     def radii(number):
         single = random.uniform(config.radius_low, config.radius_high, number)
@@ -142,8 +145,10 @@ def nuclear_texture(random, labels, source, config):
     Returns:
         (s, s, 3) float32 in grey levels.
     """
-    texture = optical_texture(random, labels, source, config) if config.optical else source.eosin * np.float32(
-        config.eosin_top / 255.0
+    texture = (
+        optical_texture(random, labels, source, config)
+        if config.optical
+        else source.eosin * np.float32(config.eosin_top / 255.0)
     )
     if config.field:
         texture = texture * smooth_field(random, labels.shape[0], config.field)

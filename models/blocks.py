@@ -4,6 +4,7 @@ from keras import layers
 
 WIDTH = 32  # channels of the refiner, and of the reference branch; release
 SLOPE = 0.2  # of the leaky ReLU; release
+SMALLEST_REFERENCE = 38  # side of the smallest patch that the reference branch has a code for
 
 
 def convolution(width, size, name, padding="same"):
@@ -41,7 +42,7 @@ def reference_branch(name="reference"):
 
 
 def with_code(name):
-    """Concatenates a (b, 1, 1, c) code, tiled over the map, to a map of any size (Fig. 5)."""
+    """Concatenates a (b, 1, 1, c) code, tiled over the map, to a map of any size and c channels (Fig. 5)."""
 
     def apply(x, code):
         blank = layers.Rescaling(0.0, name=f"{name}_blank")(x)  # broadcasting tiles without knowing the size

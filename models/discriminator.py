@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from models.blocks import WIDTH, convolution, reference_branch, with_code
+from models.blocks import SMALLEST_REFERENCE, WIDTH, convolution, reference_branch, with_code
 
 # Groups of (channels, size, convolutions) after the first main convolution; an average pool of 2 between groups
 # where the flag says so. The paper's 15 = 5 reference + 1 + 8 + 1 logits.
@@ -20,7 +20,7 @@ def smallest_patch(networks):
     side = 1
     for _, size, count, pooled in reversed(_GROUPS[networks.discriminator]):
         side = (2 * side if pooled else side) + count * (size - 1)
-    return max(side + 2, 45)
+    return max(side + 2, SMALLEST_REFERENCE)
 
 
 def discriminator(networks):

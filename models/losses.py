@@ -84,7 +84,12 @@ def pixel_weights(side, border, weight):
 
     Returns:
         (1, side, side, 1) float32.
+
+    Raises:
+        ValueError: if the border leaves nothing of the patch.
     """
+    if 2 * border >= side:
+        raise ValueError(f"Expected a border under half of the patch's {side} pixels. Received: {border}.")
     inner = tf.ones((1, side - 2 * border, side - 2 * border, 1))
     around = [[0, 0], [border, border], [border, border], [0, 0]]
     return tf.pad(inner, around, constant_values=weight)

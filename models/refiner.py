@@ -16,7 +16,7 @@ def refiner(networks):
 
     Returns:
         keras.Model, dict of `synthetic` and `reference`, (b, h, w, 3) float32 in [-1, 1], h and w of at least
-        45 -> (b, h, w, 3) float32 in [-1, 1].
+        38 -> (b, h, w, 3) float32 in [-1, 1].
     """
     synthetic = keras.Input((None, None, 3), name="synthetic")
     reference = keras.Input((None, None, 3), name="reference")

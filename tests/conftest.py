@@ -14,9 +14,7 @@ from hou_synth import config
 def circles():
     """Label map (96, 128) of five discs; 2 and 3 touch, 5 is cut by the image's border."""
     labels = np.zeros((96, 128), np.int32)
-    for label, (x, y, radius) in enumerate(
-        [(20, 20, 8), (60, 40, 9), (76, 40, 8), (30, 70, 10), (126, 80, 9)], 1
-    ):
+    for label, (x, y, radius) in enumerate([(20, 20, 8), (60, 40, 9), (76, 40, 8), (30, 70, 10), (126, 80, 9)], 1):
         cv2.circle(labels, (x, y), radius, label, -1)
     return labels
 
@@ -47,11 +45,7 @@ def tissue_image():
     for number, (y, x) in enumerate(places, 1):
         cv2.circle(labels, (x + int(random.integers(-8, 8)), y + int(random.integers(-8, 8))), 10, number, -1)
     image = np.where((labels > 0)[..., None], (96, 72, 130), (214, 160, 190)).astype(np.float32)
-    image = (
-        cv2.GaussianBlur(image, (0, 0), 0.8)
-        + random.normal(0, 6, (256, 256, 1))
-        + random.normal(0, 2, image.shape)
-    )
+    image = cv2.GaussianBlur(image, (0, 0), 0.8) + random.normal(0, 6, (256, 256, 1)) + random.normal(0, 2, image.shape)
     return np.clip(image, 0, 255).astype(np.uint8), labels
 
 

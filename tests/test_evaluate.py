@@ -37,13 +37,9 @@ def test_model_and_overlays_side_by_side(folder, stained, monkeypatch):
     monkeypatch.setattr(
         inference,
         "load",
-        lambda path: (
-            lambda images: {"segmentation": images[..., :1] * 0.0} | {"detection": images[..., :1] * 0.0}
-        ),
+        lambda path: lambda images: {"segmentation": images[..., :1] * 0.0} | {"detection": images[..., :1] * 0.0},
     )
-    assert (
-        run(folder, "--model", "m", "--overlays", folder / "o", "--limit", 1, "--out", folder / "t.csv") == 0
-    )
+    assert run(folder, "--model", "m", "--overlays", folder / "o", "--limit", 1, "--out", folder / "t.csv") == 0
     assert [path.name for path in (folder / "o").iterdir()] == ["a_overlay.png"]
     drawn = labels.image(folder / "o" / "a_overlay.png")
     assert drawn.shape == (96, 256, 3)
@@ -79,9 +75,6 @@ def test_folder_without_images(tmp_path, capsys):
 
 def test_otsu_on_real_tissue(real_data, tmp_path):
     data = real_data / "labelled" / "kumar16"
-    assert (
-        evaluate.main(["--model", "otsu", "--data", str(data), "--limit", "1", "--out", str(tmp_path / "t")])
-        == 0
-    )
+    assert evaluate.main(["--model", "otsu", "--data", str(data), "--limit", "1", "--out", str(tmp_path / "t")]) == 0
     (row, mean) = csv.DictReader((tmp_path / "t").read_text().splitlines())
     assert 0.5 < float(row["dice"]) < 0.8 and row["dice"] == mean["dice"]

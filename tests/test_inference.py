@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hou_synth import inference, metrics
+from hou_synth import config, inference, instances, metrics
 
 
 def blur_network(images):
@@ -74,9 +74,7 @@ def test_no_seam_where_windows_disagree(noise):
     assert max(np.abs(np.diff(segmentation, axis=axis)).max() for axis in (0, 1)) < 0.1
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"window": 100}, {"window": 0}, {"overlap": -1}, {"overlap": 300}, {"batch": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"window": 100}, {"window": 0}, {"overlap": -1}, {"overlap": 300}, {"batch": 0}])
 def test_wrong_tiling(noise, wrong):
     with pytest.raises(ValueError, match="window"):
         inference.probabilities(blur_network, noise, **wrong)
@@ -88,9 +86,7 @@ def test_network_that_returns_something_else(noise, maps):
         inference.probabilities(lambda images: maps, noise)
 
 
-@pytest.mark.parametrize(
-    "image", [np.zeros((9, 9, 3)), np.zeros((9, 9), np.uint8), np.zeros((0, 9, 3), np.uint8)]
-)
+@pytest.mark.parametrize("image", [np.zeros((9, 9, 3)), np.zeros((9, 9), np.uint8), np.zeros((0, 9, 3), np.uint8)])
 def test_what_is_no_image(image):
     with pytest.raises(ValueError, match="uint8 RGB"):
         inference.probabilities(blur_network, image)
@@ -186,3 +182,14 @@ def test_load_what_is_no_model(tmp_path):
     exported(tmp_path / "other", 1.0, name="pictures")
     with pytest.raises(ValueError, match="serving_default of uint8 images"):
         inference.load(tmp_path / "other")
+
+
+def test_thresholds_come_with_the_model(tmp_path):
+    folder = tmp_path / "model" / "3"
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"")
+    assert inference.thresholds(tmp_path / "model") == instances.DEFAULT
+    (folder / "assets.extra").mkdir()
+    own = config.preset("cpu", area_min=33)
+    config.save(own, folder / "assets.extra" / "config.json")
+    assert inference.thresholds(tmp_path / "model") == own.instances

@@ -21,9 +21,7 @@ def renumbered(got, labels):
 
 def test_separate_discs_come_back(circles):
     circles[circles == 3] = 0
-    got = instances.nuclei(
-        (circles > 0).astype(np.float32), centres(circles), Instances(segmentation_sigma=0)
-    )
+    got = instances.nuclei((circles > 0).astype(np.float32), centres(circles), Instances(segmentation_sigma=0))
     assert got.dtype == np.int32 and got.max() == 4
     assert renumbered(got, circles)
 

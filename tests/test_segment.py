@@ -101,7 +101,5 @@ def test_full_disk_is_one_line_and_leaves_no_half_file(folder, capsys, monkeypat
 
 def test_wrong_model_is_one_line(tmp_path, stained, capsys):
     files.write_png(tmp_path / "a.png", stained)
-    assert (
-        segment.main(["--model", str(tmp_path / "m"), "--out", str(tmp_path), str(tmp_path / "a.png")]) == 2
-    )
+    assert segment.main(["--model", str(tmp_path / "m"), "--out", str(tmp_path), str(tmp_path / "a.png")]) == 2
     assert capsys.readouterr().err.startswith("error: Expected a SavedModel")

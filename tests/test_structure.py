@@ -32,7 +32,9 @@ def test_dependencies_point_one_way():
 
 
 def test_builders_use_keras_layers_only():
-    banned = [path.name for path in ROOT.glob("*/*.py") if "keras.ops" in path.read_text() and path.parent.name != "tests"]
+    banned = [
+        path.name for path in ROOT.glob("*/*.py") if "keras.ops" in path.read_text() and path.parent.name != "tests"
+    ]
     assert banned == []
 
 

@@ -4,6 +4,7 @@ import math
 import time
 
 import keras
+import tensorflow as tf
 
 
 class Diverged(ValueError):
@@ -37,8 +38,27 @@ class Finite(keras.callbacks.Callback):
                 )
 
 
+def save(manager):
+    """Writes a checkpoint.
+
+    Args:
+        manager: `tf.train.CheckpointManager`; it names a checkpoint as the latest only when it is complete.
+
+    Raises:
+        OSError: if it cannot be written; the one before is kept.
+    """
+    try:
+        manager.save()
+    except tf.errors.OpError as error:
+        reason = str(error).splitlines()[0]
+        raise OSError(
+            f"Expected room for a checkpoint in {manager.directory}. Received: {reason} "
+            "The last complete one is kept; make room and --resume."
+        ) from error
+
+
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the whole state of a run every few minutes and at the end of a phase."""
+    """Counts the rounds of a phase, and saves the whole state of a run every few minutes."""
 
     def __init__(self, manager, progress, minutes):
         """Takes what to save and how often.
@@ -56,5 +76,5 @@ class Checkpoint(keras.callbacks.Callback):
         """Counts the round, and saves when it is time."""
         self.progress.assign_add(1)
         if time.monotonic() - self.saved > self.seconds:
-            self.manager.save()
+            save(self.manager)
             self.saved = time.monotonic()

@@ -26,6 +26,7 @@ def method(args):
             network,
             normalise=not args.no_normalise,
             microns_per_pixel=args.microns_per_pixel,
+            settings=inference.thresholds(args.model),
         )
 
     def otsu(image):
@@ -59,21 +60,13 @@ def measured(segmented, path, overlays):
 
 def arguments(argv):
     """Parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="train.evaluate", description="Measures a model on labelled images."
-    )
-    parser.add_argument(
-        "--model", required=True, help="SavedModel, or `otsu` for the baseline without training"
-    )
+    parser = argparse.ArgumentParser(prog="train.evaluate", description="Measures a model on labelled images.")
+    parser.add_argument("--model", required=True, help="SavedModel, or `otsu` for the baseline without training")
     parser.add_argument("--data", required=True, help="folder of images and <stem>_labels.png, .tif or .npy")
     parser.add_argument("--out", help="CSV file for the table")
-    parser.add_argument(
-        "--overlays", type=pathlib.Path, help="folder for true (yellow) and predicted (green) outlines"
-    )
+    parser.add_argument("--overlays", type=pathlib.Path, help="folder for true (yellow) and predicted (green) outlines")
     parser.add_argument("--limit", type=int, help="measure only the first N images")
-    parser.add_argument(
-        "--microns-per-pixel", type=float, help="resolution of the images, by default 0.25 (40X)"
-    )
+    parser.add_argument("--microns-per-pixel", type=float, help="resolution of the images, by default 0.25 (40X)")
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")
     return parser.parse_args(argv)
 

@@ -45,7 +45,7 @@ def configuration(arguments, default):
 
 
 def _meanings(group):
-    """field -> the comment behind it in the source, which says what it is and where it comes from."""
+    """Field -> the comment behind it in the source, which says what it is and where it comes from."""
     return dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(group), re.MULTILINE))
 
 

@@ -8,7 +8,8 @@ CHANNELS = {"image": 3, "reference": 3, "target": 1}
 class Pool(tf.Module):
     """Refined patches with their references and truths, in uint8 variables that checkpoints carry.
 
-    Until it is full, patches are appended; after that they overwrite random places.
+    Until it is full, patches are appended, the last of them from the front on; after that they overwrite random
+    places.
     """
 
     def __init__(self, capacity, side):
@@ -20,7 +21,8 @@ class Pool(tf.Module):
         """
         super().__init__()
         self.capacity = capacity
-        self.size = tf.Variable(0, trainable=False, name="size")
+        # int64, as XLA on a GPU cannot reach int32 variables, which live on the host.
+        self.size = tf.Variable(0, trainable=False, dtype=tf.int64, name="size")
         self.layers = {
             name: tf.Variable(tf.zeros((capacity, side, side, count), tf.uint8), trainable=False, name=name)
             for name, count in CHANNELS.items()
@@ -35,12 +37,14 @@ class Pool(tf.Module):
             seed: (2,) int32 seed of the random places.
         """
         count = tf.shape(patches["image"])[0]
-        anywhere = tf.random.stateless_uniform((count,), seed, 0, self.capacity, tf.int32)
-        next_ = self.size + tf.range(count)
-        places = tf.where(next_ < self.capacity, next_, anywhere)[:, None]
+        size = tf.cast(self.size, tf.int32)
+        # Distinct places: of two patches at one place, one would be lost, and on a GPU their parts could mix.
+        anywhere = tf.math.top_k(tf.random.stateless_uniform((self.capacity,), seed), count).indices
+        following = (size + tf.range(count)) % self.capacity
+        places = tf.where(size < self.capacity, following, anywhere)[:, None]
         for name, layer in self.layers.items():
             layer.scatter_nd_update(places, patches[name])
-        self.size.assign(tf.minimum(self.size + count, self.capacity))
+        self.size.assign(tf.cast(tf.minimum(size + count, self.capacity), tf.int64))
 
     def draw(self, count, seed):
         """Random patches of the pool, which must not be empty.
@@ -52,5 +56,5 @@ class Pool(tf.Module):
         Returns:
             dict as `put` takes it.
         """
-        places = tf.random.stateless_uniform((count,), seed, 0, tf.maximum(self.size, 1), tf.int32)
+        places = tf.random.stateless_uniform((count,), seed, 0, tf.maximum(tf.cast(self.size, tf.int32), 1), tf.int32)
         return {name: tf.gather(layer, places) for name, layer in self.layers.items()}

@@ -74,7 +74,7 @@ class UniversalTrainer(keras.Model):
         self.multiple = multiple(self.task)
         self.pixels = losses.pixel_weights(schedule.patch, config.losses.border, config.losses.border_weight)
         self.pool = Pool(schedule.pool if refined else 1, schedule.patch)
-        self.step = tf.Variable(0, trainable=False, dtype=tf.int32, name="step")
+        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
         self.seen = tf.Variable([0.0, 0.0], trainable=False, name="seen")  # synthetic and real inputs of D
         rate = schedule.task_rate
         if schedule.decay:
@@ -153,7 +153,13 @@ class UniversalTrainer(keras.Model):
 
         Returns:
             dict of scalars: the last values of the round.
+
+        Raises:
+            ValueError: if there is not one minibatch for every update.
         """
+        slices = next(iter(data.values())).shape[0]
+        if slices is not None and slices != sum(self.updates):
+            raise ValueError(f"Expected {sum(self.updates)} minibatches, one for every update. Received: {slices}.")
         steps = [self.refine] * self.updates[0]
         steps += [self.segment] * self.updates[2]
         steps += [self.discriminate] * self.updates[1]  # 2 refiner, 6 task, 1 discriminator [release]
@@ -163,8 +169,8 @@ class UniversalTrainer(keras.Model):
         return values
 
     def _seed(self, salt):
-        """(2,) int32 seed that depends on the run's seed, the step and a salt for every use."""
-        return tf.stack([self.config.schedule.seed * 101 + salt, self.step])
+        """(2,) int64 seed that depends on the run's seed, the step and a salt for every use."""
+        return tf.stack([tf.constant(self.config.schedule.seed * 101 + salt, tf.int64), self.step])
 
     def _mean(self, values):
         return tf.nn.compute_average_loss(values)
@@ -246,7 +252,7 @@ class UniversalTrainer(keras.Model):
     def mixed(self, batch, fill):
         """A batch that is half freshly refined and half drawn from the history [release].
 
-        While the history is empty, the whole batch is fresh.
+        While the history holds fewer patches than it is to give, the whole batch is fresh.
 
         Args:
             batch: dict of uint8 tensors.
@@ -258,7 +264,7 @@ class UniversalTrainer(keras.Model):
         half = batch["image"].shape[0] // 2
         fresh = self._refined(batch, slice(None, half))
         rest = tf.cond(
-            self.pool.size > 0,
+            self.pool.size >= batch["image"].shape[0] - half,
             lambda: self.pool.draw(batch["image"].shape[0] - half, self._seed(4)),
             lambda: self._refined(batch, slice(half, None)),
         )

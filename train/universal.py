@@ -16,11 +16,12 @@ from data import pipeline, tiles
 from hou_synth import command, config, files, instances, metrics
 from models.discriminator import smallest_patch
 from train import export, options, phases, sheet
-from train.callbacks import Checkpoint, Finite
+from train.callbacks import Checkpoint, Finite, save
 from train.trainer import UniversalTrainer
 
 EMBEDDED = "embedded"  # in place of a folder: the tissue that comes with the package
 CHECKPOINT_MINUTES = 3.0
+LARGEST_PATCH = 512
 SCORED = 32  # unseen synthetic patches behind the closing score
 
 
@@ -60,12 +61,26 @@ def check(settings, run, resume):
     """Refuses what cannot be trained, before anything is made.
 
     Raises:
-        ValueError: for a patch size that the networks cannot take, a run that exists, or one that is to be
-            resumed with another configuration.
+        ValueError: for sizes that the networks cannot take, a run that exists, or one that is to be resumed
+            with another configuration.
     """
-    side, least = settings.schedule.patch, smallest_patch(settings.networks)
-    if not least <= side <= 512:
-        raise ValueError(f"Expected a patch of {least} to 512 pixels, which the networks can take. Received: {side}.")
+    networks, schedule = settings.networks, settings.schedule
+    side, least, levels = schedule.patch, smallest_patch(networks), len(networks.unet_widths)
+    if not least <= side <= LARGEST_PATCH:
+        raise ValueError(
+            f"Expected a patch of {least} to {LARGEST_PATCH} pixels, which the networks can take. Received: {side}."
+        )
+    if 2 * settings.losses.border >= side:
+        raise ValueError(
+            f"Expected a border under half of the patch's {side} pixels. Received: {settings.losses.border}."
+        )
+    if not 2 <= schedule.batch <= schedule.pool:
+        raise ValueError(f"Expected a batch of 2 to {schedule.pool}, the pool. Received: {schedule.batch}.")
+    if (len(networks.unet_down), len(networks.unet_up)) != (levels, levels - 1):
+        raise ValueError(
+            f"Expected unet_down for {levels} levels and unet_up for {levels - 1}, as unet_widths has {levels}. "
+            f"Received: {networks.unet_down} and {networks.unet_up}."
+        )
     if not (run / "config.json").exists():
         return
     if not resume:
@@ -130,7 +145,7 @@ def train(settings, run, bank):
         train_phase(settings, run, bank, trainer, schedule, number, (manager, progress))
         done.assign(number + 1)
         progress.assign(0)
-        manager.save()
+        save(manager)
         sheet.contact_sheet(trainer, bank, settings, run / f"{number + 1}_{schedule[number].name}.png")
     return trainer
 

@@ -1,0 +1,116 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hou_synth import config
+from models.discriminator import discriminator, smallest_patch
+from models.refiner import refiner
+from models.unet import multiple, padded, unet
+
+PAPER = config.preset("paper").networks
+RELEASE = config.preset("release").networks
+SMALL = config.preset("quick").networks
+
+
+def count(model, *kinds):
+    return sum(isinstance(layer, kinds) for layer in model.layers)
+
+
+def convolutions(model):
+    return sum(type(layer) is keras.layers.Conv2D for layer in model.layers)
+
+
+def pools(model):
+    return count(model, keras.layers.AveragePooling2D, keras.layers.GlobalAveragePooling2D)
+
+
+def noise(side, batch=1, seed=0):
+    return tf.random.stateless_uniform((batch, side, side, 3), (seed, 1), -1.0, 1.0)
+
+
+@pytest.mark.parametrize("networks,number", [(PAPER, 21), (RELEASE, 17)])
+def test_refiner_layers(networks, number):
+    assert (convolutions(refiner(networks)), pools(refiner(networks))) == (number, 2)
+
+
+@pytest.mark.parametrize("networks,numbers", [(PAPER, (15, 3)), (RELEASE, (21, 6))])
+def test_discriminator_layers(networks, numbers):
+    assert (convolutions(discriminator(networks)), pools(discriminator(networks))) == numbers
+
+
+def test_unet_layers():
+    model = unet(PAPER)
+    assert (convolutions(model), count(model, keras.layers.Conv2DTranspose)) == (39, 4)
+    assert {name: logits.shape[-1] for name, logits in model.output.items()} == {
+        "segmentation": 1,
+        "detection": 1,
+    }
+
+
+@pytest.mark.parametrize("side", [64, 75, 200])
+def test_refined_patches_keep_size_and_range(side):
+    refined = refiner(PAPER)({"synthetic": noise(side), "reference": noise(side, seed=1)})
+    assert refined.shape == (1, side, side, 3)
+    assert -1.0 <= float(tf.reduce_min(refined)) and float(tf.reduce_max(refined)) <= 1.0
+
+
+def test_refiner_adds_to_its_input():
+    model = refiner(PAPER)
+    kernel = model.get_layer("change")
+    kernel.set_weights([np.zeros_like(w) for w in kernel.get_weights()])
+    image = noise(64)
+    assert np.allclose(model({"synthetic": image, "reference": noise(64, seed=1)}), image, atol=1e-6)
+
+
+@pytest.mark.parametrize("networks,side", [(PAPER, 75), (RELEASE, 400)])
+@pytest.mark.parametrize("build,name", [(refiner, "synthetic"), (discriminator, "patch")])
+def test_the_reference_changes_the_output(networks, side, build, name):
+    model = build(networks)
+    outputs = [model({name: noise(side), "reference": noise(side, seed=s) * s}) for s in (0, 1)]
+    assert float(tf.reduce_max(tf.abs(outputs[0] - outputs[1]))) > 1e-6
+
+
+def test_paper_discriminator_has_local_logits_at_75():
+    logits = discriminator(PAPER)({"patch": noise(75), "reference": noise(75)})
+    assert logits.shape == (1, 8, 8, 1)
+
+
+def test_release_discriminator_takes_400():
+    logits = discriminator(RELEASE)({"patch": noise(400), "reference": noise(400)})
+    assert logits.shape[1] == logits.shape[2] > 1
+
+
+@pytest.mark.parametrize("networks", [PAPER, RELEASE])
+def test_smallest_patch_is_the_smallest(networks):
+    model, side = discriminator(networks), smallest_patch(networks)
+    assert model({"patch": noise(side), "reference": noise(side)}).shape[1:] == (1, 1, 1)
+    with pytest.raises(Exception, match=r"[Nn]egative|output|[Ss]ize"):
+        model({"patch": noise(side - 1), "reference": noise(side)})
+
+
+def test_patches_from_64_on_fit_the_paper_networks():
+    assert smallest_patch(PAPER) <= 64
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (75, 64), (1, 5), (130, 33)])
+def test_padded_gives_maps_of_the_image_s_size(shape):
+    model = unet(SMALL)
+    maps = padded(model, tf.zeros((2, *shape, 3)), multiple(model))
+    assert all(maps[name].shape == (2, *shape, 1) for name in ("segmentation", "detection"))
+
+
+def test_padded_is_the_network_itself_where_nothing_is_padded():
+    model, image = unet(SMALL), noise(64)
+    assert multiple(model) == 16
+    for name, expected in model(image, training=False).items():
+        assert np.array_equal(padded(model, image, 16)[name], expected)
+
+
+def test_code_is_tiled_over_the_whole_map():
+    from models.blocks import with_code
+
+    code = tf.constant([[[[1.0, -2.0]]]])
+    tiled = with_code("tiled_code")(tf.ones((1, 3, 5, 2)), code)
+    assert tiled.shape == (1, 3, 5, 4)
+    assert np.array_equal(tiled[..., 2:], np.broadcast_to(code, (1, 3, 5, 2)))

@@ -1,0 +1,200 @@
+"""The whole job through its own command, on tiny networks."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hou_synth import config
+from train import callbacks, universal
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = (
+    "--refiner-blocks 1 --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 "
+    "--refiner-steps 2 --discriminator-steps 1 --adversarial-rounds 1 --task-steps 2 --joint-rounds 2 "
+    "--final-steps 1 --task-updates 2"
+).split()
+
+
+@pytest.fixture
+def tiles(tmp_path, tissue_image):
+    folder = tmp_path / "tiles" / "lung"
+    folder.mkdir(parents=True)
+    cv2.imwrite(str(folder / "a.png"), tissue_image[0][..., ::-1])
+    return tmp_path / "tiles"
+
+
+def start(tmp_path, tiles, *more, out="run"):
+    argv = [
+        "--tiles",
+        str(tiles),
+        "--out",
+        str(tmp_path / out),
+        "--models",
+        str(tmp_path / "models"),
+        *TINY,
+        *more,
+    ]
+    return universal.main(argv)
+
+
+def weights(path):
+    return {name: keras.saving.load_model(path / f"{name}.keras").get_weights() for name in ("refiner", "task")}
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for name in one for a, b in zip(one[name], other[name], strict=True))
+
+
+def test_one_command_makes_a_served_model_and_says_what_is_next(tmp_path, tiles, capsys):
+    assert start(tmp_path, tiles) == 0
+    run, served = tmp_path / "run", tmp_path / "models" / "run" / "1"
+    told = capsys.readouterr().out
+    assert str(served) in told and "python -m hou_synth.segment" in told and "unseen synthetic" in told
+    assert config.load(run / "config.json").schedule.patch == 64
+    about = json.loads((run / "run.json").read_text())
+    assert about["tile_names"] == ["lung/a.png"] and about["versions"]["tensorflow"] == tf.__version__
+    sheets = sorted(p.name for p in run.glob("*.png"))
+    assert sheets[0].startswith("1_") and len(sheets) == 7
+    assert cv2.imread(str(run / sheets[0])).shape[1] == 5 * 64
+    assert set(json.loads((run / "scores.json").read_text())) >= {"dice1", "aji", "pq", "minutes"}
+    assert list((run / "logs").rglob("events*"))
+    assert not list(run.rglob("*.part*")) and not list((tmp_path / "models").rglob(".part*"))
+    serve = tf.saved_model.load(str(served)).signatures["serving_default"]
+    image = np.random.default_rng(0).integers(0, 256, (1, 70, 45, 3)).astype(np.uint8)
+    maps = serve(images=tf.constant(image))
+    task = keras.saving.load_model(run / "task.keras")
+    padded = np.pad(image, ((0, 0), (0, 0), (0, 1), (0, 0)), mode="edge").astype(np.float32) / 127.5 - 1
+    for name, logits in task(padded, training=False).items():
+        expected = 1 / (1 + np.exp(-logits.numpy()[:, :70, :45]))
+        assert maps[name].shape == (1, 70, 45, 1) and np.allclose(maps[name], expected, atol=1e-5)
+
+
+def test_a_finished_run_is_told_and_not_repeated(tmp_path, tiles, capsys):
+    start(tmp_path, tiles)
+    capsys.readouterr()
+    assert start(tmp_path, tiles, "--resume") == 0
+    assert "finished" in capsys.readouterr().out
+    assert [p.name for p in (tmp_path / "models/run").iterdir()] == ["1"]
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, tiles, monkeypatch):
+    start(tmp_path, tiles, out="whole")
+    monkeypatch.setattr(universal, "CHECKPOINT_MINUTES", 0.0)
+    counted, original = [], callbacks.Checkpoint.on_train_batch_end
+
+    def interrupted(self, batch, logs=None):
+        original(self, batch, logs)
+        counted.append(batch)
+        if len(counted) in (2, 5, 8):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks.Checkpoint, "on_train_batch_end", interrupted)
+    codes = [start(tmp_path, tiles, "--resume", out="broken") for _ in range(4)]
+    assert codes == [130, 130, 130, 0]
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+
+
+def test_without_a_refiner_initial_patches_train_the_task_network(tmp_path, tiles):
+    off = "--refiner-steps 0 --discriminator-steps 0 --adversarial-rounds 0 --joint-rounds 0".split()
+    assert start(tmp_path, tiles, *off) == 0
+    assert sorted(p.name for p in (tmp_path / "run").glob("*.png")) == ["1_task.png", "2_final.png"]
+
+
+def error(capsys):
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "options,word",
+    [
+        (["--preset", "papr"], "papr"),
+        (["--patch", "40"], "patch"),
+        (["--patch", "513"], "patch"),
+        (["--patch", "300"], "300x300"),
+        (["--realism", "hinge"], "realism"),
+        (["--batch", "1"], "batch"),
+        (["--unet-down", "1,1,1"], "unet_down"),
+    ],
+)
+def test_impossible_options_are_one_line_and_exit_code_two(tmp_path, tiles, capsys, options, word):
+    assert start(tmp_path, tiles, *options) == 2
+    assert word in error(capsys)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_missing_and_unusable_folders(tmp_path, tiles, capsys):
+    assert universal.main(["--tiles", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]) == 2
+    assert "nowhere" in error(capsys)
+    (tiles / "lung/a.png").write_bytes(b"no image")
+    assert start(tmp_path, tiles) == 2
+    assert "usable tile" in error(capsys)
+
+
+def test_an_existing_run_is_never_overwritten(tmp_path, tiles, capsys):
+    start(tmp_path, tiles)
+    before = (tmp_path / "run/task.keras").read_bytes()
+    capsys.readouterr()
+    assert start(tmp_path, tiles) == 2
+    assert "--resume" in error(capsys)
+    assert (tmp_path / "run/task.keras").read_bytes() == before
+
+
+def test_resuming_with_another_configuration_names_the_field(tmp_path, tiles, capsys):
+    start(tmp_path, tiles)
+    (tmp_path / "run/scores.json").unlink()
+    capsys.readouterr()
+    assert start(tmp_path, tiles, "--resume", "--gamma", "0.5") == 2
+    assert "gamma: " in error(capsys)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path, tiles, capsys, monkeypatch):
+    monkeypatch.setattr(universal, "CHECKPOINT_MINUTES", 0.0)
+    assert start(tmp_path, tiles, "--task-rate", "1e30", "--optimizer", "momentum", "--clip", "1e30") == 2
+    told = error(capsys)
+    assert "round" in told and "_loss" in told and "phase task" in told
+    latest = tf.train.latest_checkpoint(str(tmp_path / "run/checkpoints"))
+    values = [tf.train.load_variable(latest, name) for name, _ in tf.train.list_variables(latest) if "task" in name]
+    assert values and all(np.isfinite(v).all() for v in values if np.asarray(v).dtype.kind == "f")
+
+
+def test_a_full_disk_is_told_and_the_last_checkpoint_kept(tmp_path, tiles, capsys, monkeypatch):
+    original, saved = tf.train.CheckpointManager.save, []
+
+    def full(self, *args, **kwargs):
+        if len(saved) == 2:
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+        saved.append(original(self, *args, **kwargs))
+        return saved[-1]
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
+    assert start(tmp_path, tiles) == 2
+    assert "No space left" in error(capsys)
+    monkeypatch.undo()
+    assert start(tmp_path, tiles, "--resume") == 0
+
+
+def test_mistakes_leave_no_traceback_in_a_real_process(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "train.universal",
+        "--tiles",
+        str(tmp_path / "nowhere"),
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: Expected a folder of tiles")
