@@ -1,5 +1,7 @@
 """The whole job through its own command, on tiny networks."""
 
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -45,6 +47,18 @@ def start(tmp_path, tiles, *more, out="run"):
     return universal.main(argv)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tissue_image):
+    """Folder with a finished run `run` of the tiles `tiles`, and what the command printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiles/lung").mkdir(parents=True)
+    cv2.imwrite(str(folder / "tiles/lung/a.png"), tissue_image[0][..., ::-1])
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        assert start(folder, folder / "tiles") == 0
+    return folder, told.getvalue()
+
+
 def weights(path):
     return {name: keras.saving.load_model(path / f"{name}.keras").get_weights() for name in ("refiner", "task")}
 
@@ -53,10 +67,9 @@ def same(one, other):
     return all(np.array_equal(a, b) for name in one for a, b in zip(one[name], other[name], strict=True))
 
 
-def test_one_command_makes_a_served_model_and_says_what_is_next(tmp_path, tiles, capsys):
-    assert start(tmp_path, tiles) == 0
-    run, served = tmp_path / "run", tmp_path / "models" / "run" / "1"
-    told = capsys.readouterr().out
+def test_one_command_makes_a_served_model_and_says_what_is_next(finished):
+    folder, told = finished
+    run, served = folder / "run", folder / "models" / "run" / "1"
     assert str(served) in told and "python -m hou_synth.segment" in told and "unseen synthetic" in told
     assert config.load(run / "config.json").schedule.patch == 64
     about = json.loads((run / "run.json").read_text())
@@ -66,7 +79,7 @@ def test_one_command_makes_a_served_model_and_says_what_is_next(tmp_path, tiles,
     assert cv2.imread(str(run / sheets[0])).shape[1] == 5 * 64
     assert set(json.loads((run / "scores.json").read_text())) >= {"dice1", "aji", "pq", "minutes"}
     assert list((run / "logs").rglob("events*"))
-    assert not list(run.rglob("*.part*")) and not list((tmp_path / "models").rglob(".part*"))
+    assert not list(run.rglob("*.part*")) and not list((folder / "models").rglob(".part*"))
     serve = tf.saved_model.load(str(served)).signatures["serving_default"]
     image = np.random.default_rng(0).integers(0, 256, (1, 70, 45, 3)).astype(np.uint8)
     maps = serve(images=tf.constant(image))
@@ -77,16 +90,14 @@ def test_one_command_makes_a_served_model_and_says_what_is_next(tmp_path, tiles,
         assert maps[name].shape == (1, 70, 45, 1) and np.allclose(maps[name], expected, atol=1e-5)
 
 
-def test_a_finished_run_is_told_and_not_repeated(tmp_path, tiles, capsys):
-    start(tmp_path, tiles)
-    capsys.readouterr()
-    assert start(tmp_path, tiles, "--resume") == 0
+def test_a_finished_run_is_told_and_not_repeated(finished, capsys):
+    folder, _ = finished
+    assert start(folder, folder / "tiles", "--resume") == 0
     assert "finished" in capsys.readouterr().out
-    assert [p.name for p in (tmp_path / "models/run").iterdir()] == ["1"]
+    assert [p.name for p in (folder / "models/run").iterdir()] == ["1"]
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, tiles, monkeypatch):
-    start(tmp_path, tiles, out="whole")
+def test_an_interrupted_run_resumes_to_the_same_weights(finished, tmp_path, tiles, monkeypatch):
     monkeypatch.setattr(universal, "CHECKPOINT_MINUTES", 0.0)
     counted, original = [], callbacks.Checkpoint.on_train_batch_end
 
@@ -99,7 +110,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, tiles, monkeyp
     monkeypatch.setattr(callbacks.Checkpoint, "on_train_batch_end", interrupted)
     codes = [start(tmp_path, tiles, "--resume", out="broken") for _ in range(4)]
     assert codes == [130, 130, 130, 0]
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    assert same(weights(finished[0] / "run"), weights(tmp_path / "broken"))
 
 
 def test_without_a_refiner_initial_patches_train_the_task_network(tmp_path, tiles):
@@ -140,20 +151,17 @@ def test_missing_and_unusable_folders(tmp_path, tiles, capsys):
     assert "usable tile" in error(capsys)
 
 
-def test_an_existing_run_is_never_overwritten(tmp_path, tiles, capsys):
-    start(tmp_path, tiles)
-    before = (tmp_path / "run/task.keras").read_bytes()
-    capsys.readouterr()
-    assert start(tmp_path, tiles) == 2
+def test_an_existing_run_is_never_overwritten(finished, capsys):
+    folder, _ = finished
+    before = (folder / "run/task.keras").read_bytes()
+    assert start(folder, folder / "tiles") == 2
     assert "--resume" in error(capsys)
-    assert (tmp_path / "run/task.keras").read_bytes() == before
+    assert (folder / "run/task.keras").read_bytes() == before
 
 
-def test_resuming_with_another_configuration_names_the_field(tmp_path, tiles, capsys):
-    start(tmp_path, tiles)
-    (tmp_path / "run/scores.json").unlink()
-    capsys.readouterr()
-    assert start(tmp_path, tiles, "--resume", "--gamma", "0.5") == 2
+def test_resuming_with_another_configuration_names_the_field(finished, capsys):
+    folder, _ = finished
+    assert start(folder, folder / "tiles", "--resume", "--gamma", "0.5") == 2
     assert "gamma: " in error(capsys)
 
 

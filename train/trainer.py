@@ -1,5 +1,7 @@
 """The custom training loop: three networks, three tapes, three optimisers, one schedule."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -84,7 +86,8 @@ class UniversalTrainer(keras.Model):
         self.task_optimizer = self._optimizer(rate, self.task)
         # Traced once each, however often a round calls them and however many phases compile anew.
         self.refine, self.discriminate, self.segment = map(
-            tf.function, (self.refine_step, self.discriminate_step, self.segment_step)
+            functools.partial(tf.function, autograph=False),
+            (self.refine_step, self.discriminate_step, self.segment_step),
         )
         self.built = True
 
