@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: universal venv test lint bench clean
+.PHONY: universal venv test lint clean
 
 universal: $(VENV)/.installed
 	$(RUN) -m train.universal --out runs/quick --resume

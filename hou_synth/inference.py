@@ -5,6 +5,7 @@ A network takes (b, h, w, 3) uint8 RGB and returns a dict with "segmentation" an
 """
 
 import math
+import os
 import pathlib
 
 import cv2
@@ -210,6 +211,7 @@ def load(path):
         ValueError: if there is no SavedModel, or it does not take images and return the two maps.
     """
     folder = model_folder(path)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf  # here, so that everything else works without it
 
     try:

@@ -33,8 +33,8 @@ class Finite(keras.callbacks.Callback):
         for name, value in (logs or {}).items():
             if not math.isfinite(value):
                 raise Diverged(
-                    f"Expected finite losses. Received: {name} = {value} in round {self.first + batch + 1} of phase "
-                    f"{self.phase}. The last checkpoint is kept; lower the learning rate or the clip and --resume."
+                    f"Expected finite losses. Received: {name} = {value} in round {self.first + batch + 1} of "
+                    f"phase {self.phase}. The last good checkpoint is kept; a new run wants a lower rate or clip."
                 )
 
 

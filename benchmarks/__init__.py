@@ -1,1 +1,0 @@
-"""Measurements: `python -m benchmarks.<name>` prints a table and asserts nothing."""
