@@ -6,8 +6,9 @@ Lengths are pixels at 40X (0.25 microns per pixel). The defaults of every class 
 
 import dataclasses
 import json
-import os
 import pathlib
+
+from hou_synth import files
 
 VERSION = 1  # of the configuration's format, kept in config.json
 
@@ -306,11 +307,7 @@ def preset(name, **changes):
 
 def save(config, path):
     """Writes a configuration as JSON, atomically (temporary name, then rename)."""
-    path = pathlib.Path(path)
-    text = json.dumps({"version": VERSION, **dataclasses.asdict(config)}, indent=2)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text + "\n")
-    os.replace(partial, path)
+    files.write_text(path, json.dumps({"version": VERSION, **dataclasses.asdict(config)}, indent=2) + "\n")
 
 
 def load(path):

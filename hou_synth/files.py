@@ -35,6 +35,13 @@ def replacing(path):
         partial.unlink(missing_ok=True)
 
 
+def refuse_existing(path):
+    """Raises ValueError if an output of a command, a file or a folder that holds something, is already there."""
+    path = pathlib.Path(path)
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise ValueError(f"Expected an output that does not exist yet. Received: {path}.")
+
+
 def write_bytes(path, content):
     """Writes bytes to a file, atomically."""
     with replacing(path) as partial:

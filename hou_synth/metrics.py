@@ -221,6 +221,8 @@ def main(argv=None):
     parser.add_argument("true", help="folder of label maps; matched by name, a `_labels` suffix left out")
     parser.add_argument("--out", help="CSV file for the table")
     args = parser.parse_args(argv)
+    if args.out:
+        files.refuse_existing(args.out)
     rows, failures = _compare(_maps(args.predicted), _maps(args.true))
     if not rows and not failures:
         raise ValueError(f"Expected label maps. Received: none in {args.predicted} and {args.true}.")

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from hou_synth import files, inference, labels, metrics
+from hou_synth import files, inference, instances, labels, metrics
 from train import evaluate
 
 
@@ -34,6 +34,7 @@ def test_otsu_baseline_table_is_the_scores(folder, stained, circles, capsys):
 
 
 def test_model_and_overlays_side_by_side(folder, stained, monkeypatch):
+    monkeypatch.setattr(inference, "thresholds", lambda path: instances.DEFAULT)
     monkeypatch.setattr(
         inference,
         "load",
@@ -78,3 +79,9 @@ def test_otsu_on_real_tissue(real_data, tmp_path):
     assert evaluate.main(["--model", "otsu", "--data", str(data), "--limit", "1", "--out", str(tmp_path / "t")]) == 0
     (row, mean) = csv.DictReader((tmp_path / "t").read_text().splitlines())
     assert 0.5 < float(row["dice"]) < 0.8 and row["dice"] == mean["dice"]
+
+
+def test_older_results_are_not_overwritten(folder, capsys):
+    (folder / "t.csv").write_text("precious")
+    assert run(folder, "--model", "otsu", "--out", folder / "t.csv") == 2
+    assert "t.csv" in capsys.readouterr().err and (folder / "t.csv").read_text() == "precious"

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from hou_synth import files, inference, labels, segment
+from hou_synth import files, inference, instances, labels, segment
 
 NAMES = ["a.csv", "a.geojson", "a_labels.png", "a_overlay.png"]
 
@@ -19,6 +19,7 @@ def folder(tmp_path, stained, monkeypatch):
         return {"segmentation": mask, "detection": np.zeros_like(mask)}
 
     monkeypatch.setattr(inference, "load", lambda path: dark)
+    monkeypatch.setattr(inference, "thresholds", lambda path: instances.DEFAULT)
     (tmp_path / "in").mkdir()
     files.write_png(tmp_path / "in" / "a.png", stained)
     return tmp_path

@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from data import tiles
+from data import synthetic, tiles
 from hou_synth import config
 
 PAPER = config.preset("paper").synthesis
@@ -145,3 +145,5 @@ def test_embedded_tissue_is_usable_in_every_preset(tmp_path):
             tiles.embedded_sources(), tmp_path / f"{name}.h5", config.preset(name).synthesis, progress=False
         )
         assert len(bank.tiles) >= 12 and len(bank.types) == 4
+        largest = synthetic.example(bank, 0, 0, 512, config.preset(name).synthesis)
+        assert largest.image.shape == (512, 512, 3) and largest.labels.max() > 3

@@ -80,6 +80,8 @@ def main(argv=None):
     paths = labels.find(args.data)[: args.limit]
     if not paths:
         raise ValueError(f"Expected a folder with labelled images. Received: {args.data}, which has none.")
+    for output in filter(None, (args.out, args.overlays)):
+        files.refuse_existing(output)
     segmented = method(args)
     if args.overlays:
         args.overlays.mkdir(parents=True, exist_ok=True)
