@@ -142,7 +142,8 @@ def train(settings, run, bank):
         state.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         print(f"going on from {manager.latest_checkpoint}")
     for number in range(int(done), len(schedule)):
-        train_phase(settings, run, bank, trainer, schedule, number, (manager, progress))
+        if int(progress) < schedule[number].rounds:
+            train_phase(settings, run, bank, trainer, schedule, number, (manager, progress))
         done.assign(number + 1)
         progress.assign(0)
         save(manager)
@@ -165,7 +166,7 @@ def train_phase(settings, run, bank, trainer, schedule, number, saving):
         callbacks=[
             Finite(phase.name, first),
             Checkpoint(manager, progress, CHECKPOINT_MINUTES),
-            keras.callbacks.TensorBoard(run / "logs" / f"{number + 1}_{phase.name}", update_freq=20),
+            keras.callbacks.TensorBoard(run / "logs" / f"{number + 1}_{phase.name}", write_graph=False, update_freq=20),
         ],
     )
 
@@ -195,13 +196,15 @@ def finish(settings, run, bank, trainer, models, minutes):
 
 def synthetic_scores(trainer, bank, settings):
     """Mean measures of the task network on refined patches that training never saw."""
-    rows = []
-    for example in sheet.unseen(bank, settings, SCORED):
-        maps = trainer.probabilities(trainer.patch(example.image[None], example.reference[None]))
-        found = instances.nuclei(
-            maps["segmentation"][0, ..., 0].numpy(), maps["detection"][0, ..., 0].numpy(), settings.instances
-        )
-        rows.append(metrics.scores(found, example.labels.astype(np.int32)))
+    examples, rows = sheet.unseen(bank, settings, SCORED), []
+    for start in range(0, SCORED, settings.schedule.batch):
+        batch = examples[start : start + settings.schedule.batch]
+        image, reference = (np.stack([getattr(e, name) for e in batch]) for name in ("image", "reference"))
+        maps = trainer.probabilities(trainer.patch(image, reference))
+        both = zip(maps["segmentation"].numpy()[..., 0], maps["detection"].numpy()[..., 0], batch, strict=True)
+        for segmentation, detection, example in both:
+            found = instances.nuclei(segmentation, detection, settings.instances)
+            rows.append(metrics.scores(found, example.labels.astype(np.int32)))
     return {name: float(np.mean([row[name] for row in rows])) for name in ("dice1", "dice", "aji", "pq")}
 
 
