@@ -76,7 +76,7 @@ def test_one_command_makes_a_served_model_and_says_what_is_next(finished):
     assert about["tile_names"] == ["lung/a.png"] and about["versions"]["tensorflow"] == tf.__version__
     sheets = sorted(p.name for p in run.glob("*.png"))
     assert sheets[0].startswith("1_") and len(sheets) == 7
-    assert cv2.imread(str(run / sheets[0])).shape[1] == 5 * 64
+    assert cv2.imread(str(run / sheets[0])).shape[1] == 5 * 128
     assert set(json.loads((run / "scores.json").read_text())) >= {"dice1", "aji", "pq", "minutes"}
     assert list((run / "logs").rglob("events*"))
     assert not list(run.rglob("*.part*")) and not list((folder / "models").rglob(".part*"))

@@ -8,6 +8,7 @@ from hou_synth import files
 from train.trainer import signed, unsigned
 
 _HEAD = 18  # pixels of the line of text above a row
+_SIDE = 128  # smaller patches are enlarged to about this
 _COLUMNS = ("mask", "initial", "reference", "refined", "task")
 
 
@@ -26,10 +27,12 @@ def contact_sheet(trainer, bank, config, path, count=10):
     refined = trainer.patch(image, reference)
     weights = trainer.weight(refined, signed(reference)).numpy()
     shown = trainer.probabilities(refined)["segmentation"].numpy()[..., 0]
-    rows = [_titles(config.schedule.patch)]
+    scale = max(1, _SIDE // config.schedule.patch)
+    rows = [_titles(config.schedule.patch * scale)]
     for example, image, weight, output in zip(examples, unsigned(refined).numpy(), weights, shown, strict=True):
         columns = [_coloured(example.labels), example.image, example.reference, image, _grey(output)]
-        rows.append(_titled(np.hstack(columns), f"{example.provenance['tile']}   weight {weight:.3g}"))
+        row = np.repeat(np.repeat(np.hstack(columns), scale, 0), scale, 1)
+        rows.append(_titled(row, f"{example.provenance['tile']}   weight {weight:.3g}"))
     files.write_png(path, np.vstack(rows))
 
 
