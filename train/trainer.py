@@ -5,6 +5,7 @@ import functools
 import keras
 import tensorflow as tf
 
+from data.synthetic import CENTRE, NUCLEUS
 from models import losses
 from models.discriminator import discriminator
 from models.importance import effective_share, importance
@@ -12,7 +13,6 @@ from models.refiner import refiner
 from models.unet import multiple, padded, unet
 from train.pool import Pool
 
-CENTRE, NUCLEUS = 4, 1  # bits of the target
 MOMENTUM = 0.95  # release
 
 
