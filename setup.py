@@ -22,6 +22,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.16"],
         "addons": ["tensorflow-addons>=0.21", "tensorflow>=2.13,<2.16"],
-        "dev": ["pytest>=8", "ruff>=0.8"],
+        "dask": ["dask[distributed]>=2024.1"],
+        "dev": ["pytest>=8", "ruff>=0.8", "dask[distributed]>=2024.1"],
     },
 )

@@ -1,5 +1,6 @@
 """Flips and rotations of a patch; image and mask together (release)."""
 
+import cv2
 import numpy as np
 
 
@@ -8,11 +9,17 @@ def turned(random, *arrays):
 
     Args:
         random: `numpy.random.Generator`.
-        *arrays: (s, s, ...) square arrays.
+        *arrays: (s, s, ...) uint8 or uint16 square arrays.
 
     Returns:
-        list of arrays (views).
+        list of contiguous arrays.
     """
-    turns, flip = int(random.integers(4)), bool(random.integers(2))
-    arrays = [np.rot90(array, turns) for array in arrays]
-    return [array[:, ::-1] if flip else array for array in arrays]
+    transposed, flip = divmod(int(random.integers(8)), 4)
+    return [_turned(array, transposed, flip) for array in arrays]
+
+
+def _turned(array, transposed, flip):
+    """One of the eight symmetries of a square: `flip` is 0 none, 1 both axes, 2 the rows, 3 the columns."""
+    if transposed:
+        array = cv2.transpose(array)
+    return cv2.flip(array, (-1, 0, 1)[flip - 1]) if flip else np.ascontiguousarray(array)

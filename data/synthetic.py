@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 
 from data import augment
-from data.tiles import LAYERS
 from hou_synth import synthesis
 
 NUCLEUS, CONTOUR, CENTRE = 1, 2, 4  # bits of the target; release
@@ -67,34 +66,26 @@ def example(bank, seed, index, side, config):
     """
     random = np.random.default_rng([seed, index])
     tiles = bank.fitting(side)
-    tile, *textures = (tiles[number] for number in random.integers(len(tiles), size=4))
-    corner, apart = corners(random, tile.pixels.shape[:2], side)
-    second = tuple(int(random.integers(extent - side + 1)) for extent in tile.pixels.shape[:2])
-    eosin, grain, clearing = (
-        _texture(random, other, layer, side) for other, layer in zip(textures, ("eosin", "grain", "grain"), strict=True)
+    tile, *others = (tiles[number] for number in random.integers(len(tiles), size=3))
+    corner, apart = corners(random, tile.image.shape[:2], side)
+    second = anywhere(random, tile.image.shape[:2], side)
+    background, cells = augment.turned(
+        random, crop(tile.background, corner, side), _cells(tile, corner, side, config).view(np.uint8)
     )
-    source = synthesis.Source(
-        background=crop(tile, "background", corner, side),
-        eosin=eosin,
-        grain=grain,
-        clearing=clearing,
-        colour=tile.colour,
-        density=tile.density,
-        cells=_cells(tile, corner, side, config),
+    eosin, clearing, detail = (
+        augment.turned(random, crop(layer, anywhere(random, layer.shape[:2], side), side))[0]
+        for layer in (others[0].eosin, others[1].grain, tile.image)
     )
+    source = synthesis.Source(background, eosin, clearing, detail, tile.colour, tile.density, cells.view(bool))
     patch = synthesis.initial(random, source, config)
-    image, labels, centres, contours = augment.turned(random, patch.image, patch.labels, patch.centres, patch.contours)
-    return Example(
-        image=image,
-        labels=labels,
-        centres=centres,
-        contours=contours,
-        reference=augment.turned(random, crop(tile, "image", apart, side))[0],
-        real=augment.turned(random, crop(tile, "image", second, side))[0],
+    made = Example(
+        **vars(patch),
+        reference=augment.turned(random, crop(tile.image, apart, side))[0],
+        real=augment.turned(random, crop(tile.image, second, side))[0],
         provenance={
             "tile": tile.name,
             "type": tile.type,
-            "textures": [other.name for other in textures],
+            "textures": [other.name for other in others],
             "seed": seed,
             "index": index,
             "source": corner,
@@ -103,12 +94,20 @@ def example(bank, seed, index, side, config):
             "overlap": overlap(corner, apart, side),
         },
     )
+    bank.release(6 * side)
+    return made
 
 
-def crop(tile, layer, corner, side):
-    """One layer of a tile, (side, side, ...) uint8, cut at a corner (y, x)."""
+def crop(layer, corner, side):
+    """(side, side, ...) view of a tile's layer, cut at a corner (y, x)."""
     y, x = corner
-    return np.asarray(tile.pixels[y : y + side, x : x + side, LAYERS[layer]])
+    return layer[y : y + side, x : x + side]
+
+
+def anywhere(random, extent, side):
+    """(y, x) of a random crop on a tile of that (height, width)."""
+    height, width = extent
+    return int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
 
 
 def corners(random, extent, side):
@@ -124,8 +123,7 @@ def corners(random, extent, side):
     Returns:
         Two (y, x) tuples.
     """
-    source = [int(random.integers(size - side + 1)) for size in extent]
-    reference = [int(random.integers(size - side + 1)) for size in extent]
+    source, reference = list(anywhere(random, extent, side)), list(anywhere(random, extent, side))
     roomy = [axis for axis in (0, 1) if extent[axis] >= 2 * side]
     if not roomy:
         far = [0 if 2 * start > size - side else size - side for start, size in zip(source, extent, strict=True)]
@@ -143,18 +141,11 @@ def overlap(one, other, side):
     return covered[0] * covered[1] / side**2
 
 
-def _texture(random, tile, layer, side):
-    """A random crop of a texture layer, turned."""
-    corner = [int(random.integers(extent - side + 1)) for extent in tile.pixels.shape[:2]]
-    return np.ascontiguousarray(augment.turned(random, crop(tile, layer, corner, side))[0])
-
-
 def _cells(tile, corner, side, config):
     """The tile's tissue grid over a patch and its margin; beyond the tile's border the border counts."""
-    canvas = side + 2 * config.margin
-    middle = (np.arange(-(-canvas // config.cell)) + 0.5) * config.cell - config.margin
+    middles = range(config.cell // 2 - config.margin, side + config.margin + config.cell // 2, config.cell)
     rows, columns = (
-        np.clip((start + middle) * (count / extent), 0, count - 1).astype(int)
-        for start, count, extent in zip(corner, tile.cells.shape, tile.pixels.shape[:2], strict=True)
+        [min(max((start + middle) * count // extent, 0), count - 1) for middle in middles]
+        for start, count, extent in zip(corner, tile.cells.shape, tile.image.shape[:2], strict=True)
     )
-    return tile.cells[np.ix_(rows, columns)]
+    return tile.cells[rows][:, columns]

@@ -3,7 +3,10 @@
 import concurrent.futures
 import dataclasses
 import functools
+import hashlib
 import json
+import math
+import mmap
 import os
 import pathlib
 
@@ -15,13 +18,15 @@ import tqdm
 from data import tissue as embedded
 from hou_synth import files, labels, texture
 
-VERSION = 1  # of the bank's format
-LAYERS = {"image": slice(0, 3), "background": slice(3, 6), "eosin": 6, "grain": 7}
+VERSION = 3  # of the bank's format
+LAYERS = ("image", "background", "eosin", "grain")
 PREPARATION = (  # the configuration fields that a prepared tile depends on
     "cell tissue_std super_factor super_level super_grow sub_factor sub_top colour_max inpaint_radius "
     "density_unit area_small"
 ).split()
+EMBEDDED = "embedded"  # in place of a folder: the tissue that comes with the package
 SIDE_MIN = 64  # smallest patch
+RELEASED_AFTER = 100_000  # rows of tiles, after which their pages no longer count as this process's memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +51,10 @@ class Tile:
     Attributes:
         name: relative path.
         type: tissue type, the first folder level.
-        pixels: (h, w, 8) uint8 layers, read from disk when indexed; see `LAYERS`.
+        image: (h, w, 3) uint8 RGB; this and the further layers are read from disk when they are used.
+        background: (h, w, 3) uint8 RGB without nuclei.
+        eosin: (h, w) uint8, see `hou_synth.texture.Tissue`.
+        grain: (h, w) uint8, the same.
         colour: (3,) float32 nuclear colour in grey levels.
         density: nuclear density, see `hou_synth.texture.Tissue`.
         cells: (rows, columns) bool, where there is tissue.
@@ -54,7 +62,10 @@ class Tile:
 
     name: str
     type: str
-    pixels: np.ndarray
+    image: np.ndarray
+    background: np.ndarray
+    eosin: np.ndarray
+    grain: np.ndarray
     colour: np.ndarray
     density: float
     cells: np.ndarray
@@ -89,10 +100,32 @@ def folder_sources(folder):
 
 def embedded_sources():
     """The embedded default tissue as a list of `Source`."""
-    return [Source(name, "embedded", functools.partial(np.asarray, image)) for name, image in embedded.tiles().items()]
+    return [Source(name, EMBEDDED, functools.partial(np.asarray, image)) for name, image in embedded.tiles().items()]
 
 
-def build(sources, path, config, workers=None, progress=True):
+def prepare(folder, config, path=None, beside=pathlib.Path("banks"), rebuild=False):
+    """The bank of a folder of tiles, built or reused.
+
+    Args:
+        folder: of tiles; None for the embedded default tissue.
+        config: `Synthesis`.
+        path: the bank's file; if None, one in `beside` named after the folder and the settings.
+        beside: folder of banks.
+        rebuild: whether a bank at `path` that was made with other settings is replaced.
+
+    Returns:
+        A `Bank`.
+
+    Raises:
+        ValueError: as `folder_sources` and `build` do.
+    """
+    sources = folder_sources(folder) if folder else embedded_sources()
+    origin = pathlib.Path(folder).resolve() if folder else pathlib.Path(EMBEDDED)
+    digest = hashlib.sha1((str(origin) + settings(config)).encode()).hexdigest()[:8]
+    return build(sources, path or pathlib.Path(beside) / f"{origin.name}-{digest}.h5", config, rebuild=rebuild)
+
+
+def build(sources, path, config, workers=None, progress=True, rebuild=False):
     """Prepares tiles and keeps them in a bank; what an existing bank already holds is not done again.
 
     The bank is written beside and renamed at the end; interrupted, the next call goes on with it.
@@ -103,14 +136,18 @@ def build(sources, path, config, workers=None, progress=True):
         config: `Synthesis`.
         workers: threads; all cores if None.
         progress: whether to show a progress bar.
+        rebuild: whether a bank of another version or other settings is replaced.
 
     Returns:
         A `Bank`.
 
     Raises:
-        ValueError: if no tile is usable.
+        ValueError: if no tile is usable, or if `path` holds something else: another file, or a bank of another
+            version or with other settings that is not to be rebuilt.
     """
     path = pathlib.Path(path)
+    if path.exists() and not rebuild:
+        check(path, config)
     wanted = {source.name: source.stamp for source in sources}
     if _stamps(path, config) != wanted:
         partial = path.with_name(path.name + ".part")
@@ -118,6 +155,23 @@ def build(sources, path, config, workers=None, progress=True):
         _write(sources, path, partial, config, workers or os.cpu_count(), progress)
         os.replace(partial, path)
     return Bank(path)
+
+
+def check(path, config):
+    """Raises ValueError if a file is no bank, or one of another version or with other settings: says which."""
+    try:
+        with h5py.File(path, "r") as file:
+            found = json.loads(file.attrs["settings"])
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"Expected a tile bank. Received: {path} ({error}).") from error
+    wanted = json.loads(settings(config))
+    differing = [f"{key} {found.get(key)}" for key in wanted if found.get(key) != wanted[key]]
+    if differing:
+        expected = ", ".join(f"{key} {value}" for key, value in wanted.items() if found.get(key) != value)
+        raise ValueError(
+            f"Expected a tile bank with {expected}. Received: {path} with {', '.join(differing)}. "
+            "Add --rebuild to prepare its tiles anew, or name another --bank."
+        )
 
 
 def settings(config):
@@ -141,21 +195,23 @@ def _write(sources, path, partial, config, workers, progress):
     if _stamps(partial, config) is None:
         partial.unlink(missing_ok=True)
         _start(partial, path, {source.name: source.stamp for source in sources}, config)
-    with h5py.File(partial, "r+") as file, concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    with h5py.File(partial, "r+") as file:
         known = {group.attrs["name"]: key for key, group in file["tiles"].items()}
         for source in sources:
             key = known.get(source.name)
             if key and file["tiles"][key].attrs["stamp"] != source.stamp:
                 del file["tiles"][key], known[source.name]
-        todo = [source for source in sources if source.name not in known]
-        bar = tqdm.tqdm(total=len(todo), desc="preparing tiles", unit="tile", disable=not progress or not todo)
-        for start in range(0, len(todo), 4 * workers):  # results are bounded in memory, and kept as they come
-            batch = todo[start : start + 4 * workers]
-            for source, prepared in zip(batch, pool.map(lambda s: _prepared(s, config), batch), strict=True):
-                _keep(file, source, prepared)
+    todo = [source for source in sources if source.name not in known]
+    bar = tqdm.tqdm(total=len(todo), desc="preparing tiles", unit="tile", disable=not progress or not todo)
+    with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(todo), 4 * workers):  # results are bounded in memory
+            batch, made = todo[start : start + 4 * workers], []
+            for prepared in pool.map(lambda source: _prepared(source, config), batch):
+                made.append(prepared)
                 bar.update()
-            file.flush()
-        bar.close()
+            with h5py.File(partial, "r+") as file:  # open for a moment only: a kill finds it closed
+                for source, prepared in zip(batch, made, strict=True):
+                    _keep(file, source, prepared)
 
 
 def _start(partial, path, wanted, config):
@@ -194,8 +250,8 @@ def _keep(file, source, prepared):
     if isinstance(prepared, str):
         group.attrs["reason"] = prepared
     else:
-        layers = [prepared.image, prepared.background, prepared.eosin, prepared.grain]
-        group.create_dataset("pixels", data=np.dstack(layers))
+        for layer in LAYERS:
+            group.create_dataset(layer, data=getattr(prepared, layer))
         group.create_dataset("cells", data=prepared.cells)
         group.attrs["colour"] = prepared.colour
         group.attrs["density"] = prepared.density
@@ -224,7 +280,10 @@ class Bank:
         """
         self.path = pathlib.Path(path)
         self.tiles, self.left_out = [], {}
+        self._read = 0
         try:
+            with open(path, "rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             with h5py.File(path, "r") as file:
                 groups = sorted(file["tiles"].values(), key=lambda group: group.attrs["name"])
                 for group in groups:
@@ -241,11 +300,26 @@ class Bank:
         if "reason" in group.attrs:
             self.left_out[name] = group.attrs["reason"]
             return
-        pixels = group["pixels"]
-        mapped = np.memmap(self.path, np.uint8, "r", pixels.id.get_offset(), pixels.shape)
         kind = name.split("/")[0] if "/" in name else ""
+        layers = (self._mapped(group[layer]) for layer in LAYERS)
         attributes = group.attrs["colour"], float(group.attrs["density"]), group["cells"][()]
-        self.tiles.append(Tile(name, kind, mapped, *attributes))
+        self.tiles.append(Tile(name, kind, *layers, *attributes))
+
+    def _mapped(self, dataset):
+        """A contiguous dataset as an array over the mapped file."""
+        offset, shape = dataset.id.get_offset(), dataset.shape
+        return np.frombuffer(self._map, np.uint8, math.prod(shape), offset).reshape(shape)
+
+    def release(self, rows):
+        """Called after every example: now and then gives back the mapped pages, which the system keeps cached.
+
+        Args:
+            rows: of tiles that the example read.
+        """
+        self._read += rows
+        if self._read > RELEASED_AFTER and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - a bank lives as long as its process
     def fitting(self, side):
@@ -254,7 +328,7 @@ class Bank:
         Raises:
             ValueError: if there is none.
         """
-        result = [tile for tile in self.tiles if min(tile.pixels.shape[:2]) >= side]
+        result = [tile for tile in self.tiles if min(tile.image.shape[:2]) >= side]
         if not result:
             raise ValueError(
                 f"Expected a tile of at least {side}x{side} pixels for patches of that side. Received: none."

@@ -57,7 +57,7 @@ class Synthesis:
     eosin_top: float = 1.3  # eosin texture spans 0 to this; release
     optical: bool = False  # texture multiplies the nuclear colour's optical density, not its intensity; ours
     eosin_contrast: float = 0.4  # if optical: contrast of the eosin texture around 1; ours
-    grain_contrast: float = 0.4  # if optical: largest contrast of its fine grain; ours
+    detail: float = 0.0  # share of the tile's own fine structure added to the texture; ours
     tone_low: float = 0.6  # if optical: density of one nucleus, times U(tone_low, tone_high); ours
     tone_high: float = 1.4
     opacity_low: float = 1.0  # opacity of one nucleus, U(opacity_low, 1); ours
@@ -71,6 +71,7 @@ class Synthesis:
     area_large: float = 2400.0  # and above which they are large; release
     vesicular: float = 0.0  # share of nuclei with a cleared centre behind a dark rim; ours
     vesicular_area: float = 150.0  # if they are larger than this; ours
+    fade: float = 0.0  # if positive, clearing sets in over this many ranks of 255 and leaves some chromatin; ours
     membrane: bool = True  # the nuclear membrane stays when the interior is cleared; release
     recall_cell: int = 5  # cells of the mask that fills cleared interiors back; release
     blur_max: int = 9  # largest kernel of the boundary blur; release 3..9
@@ -184,6 +185,7 @@ _RELEASE_SYNTHESIS = {
 # labelled images found them only as rims.
 _OUR_SYNTHESIS = {
     "super_level": 0.4,
+    "colour_max": 140.0,  # the nuclei of a pale stain too
     "sub_factor": 0.6,  # the darker part of the nuclear pixels, as tones vary around it
     "size_bias": 1.0,
     "size_bias_density": 0.0,
@@ -193,10 +195,10 @@ _OUR_SYNTHESIS = {
     "tone_low": 0.65,
     "tone_high": 1.5,
     "opacity_low": 0.8,
+    "detail": 1.0,
     "vesicular": 0.4,
+    "fade": 60.0,
     "background_haematoxylin": 0.02,
-    "texture_noise": 1.0,
-    "texture_blur": 0.5,
     "field": 0.2,
     "blur_max": 7,
     "blur_local": 0.85,

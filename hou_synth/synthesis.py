@@ -4,12 +4,15 @@ import dataclasses
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 from hou_synth import polygons
 from hou_synth.stain import haematoxylin_shift
 
 RELEASE_AREA = 460 * 460  # canvas on which the release counts its nuclei and distractors
-_NOISE = np.array([1.6, 1.3, 2.6], np.float32)  # +- grey levels in R, G, B; release
+_NOISE = np.linspace(-1, 1, 256, dtype=np.float32)[None, :, None] * np.float32([1.6, 1.3, 2.6])  # grey levels; release
+COARSE = 8  # pixels; ours
+_SQUARE = np.ones((3, 3), np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +22,8 @@ class Source:
     Attributes:
         background: (s, s, 3) uint8 RGB without nuclei.
         eosin: (s, s) uint8 eosin of another tile.
-        grain: (s, s) uint8 rank of the fine eosin structure of another tile.
-        clearing: (s, s) uint8 the same from one more place, for clearing the interiors.
+        clearing: (s, s) uint8 ranks of the fine eosin structure of one more tile, for clearing the interiors.
+        detail: (s, s, 3) uint8 RGB crop of the background's tile, whose fine structure the nuclei get.
         colour: (3,) float32 nuclear colour of the background's tile, grey levels.
         density: of the background's tile.
         cells: (rows, columns) bool grid over patch and margin: where a nucleus may lie.
@@ -28,8 +31,8 @@ class Source:
 
     background: np.ndarray
     eosin: np.ndarray
-    grain: np.ndarray
     clearing: np.ndarray
+    detail: np.ndarray
     colour: np.ndarray
     density: float
     cells: np.ndarray
@@ -65,14 +68,15 @@ def initial(random, source, config):
     """
     side = source.background.shape[0]
     labels = mask(random, side, source, config)
+    edge = contours(labels)
     background = jittered(random, source.background, config)
     background = distracted(random, background, source.colour, config)
     texture = nuclear_texture(random, labels, source, config)
-    edge = contours(labels)
-    opacity = cleared(random, labels, edge, source.clearing, config)
-    opacity = blurred(random, opacity, config)[..., None]
-    image = background + opacity * (texture - background)
-    image = np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    clear = faded if config.fade else cleared
+    opacity = clear(random, labels, edge, source.clearing, config)
+    opacity = blurred(random, opacity, config)
+    image = cv2.blendLinear(texture, background, opacity, 1.0 - opacity)
+    image = cv2.convertScaleAbs(cv2.max(image, 0.0, dst=image))
     return Patch(image=image, labels=labels, centres=centres(labels), contours=edge)
 
 
@@ -96,15 +100,14 @@ def mask(random, side, source, config):
     )
 
     def radii(number):
-        single = random.uniform(config.radius_low, config.radius_high, number)
-        return bias * single * np.exp(config.size_spread * random.standard_normal(number))
+        single = bias * random.uniform(config.radius_low, config.radius_high, number)
+        return single * np.exp(config.size_spread * random.standard_normal(number)) if config.size_spread else single
 
     labels = polygons.instances(random, canvas, count, radii, source.cells, config)
     inner = labels[config.margin : config.margin + side, config.margin : config.margin + side]
-    present = np.zeros(int(inner.max()) + 1, np.uint16)
-    present[np.unique(inner)] = 1
-    present[0] = 0
-    return (np.cumsum(present, dtype=np.uint16) * present)[inner]
+    present = np.bincount(inner.ravel()) > 0
+    present[0] = False
+    return (np.cumsum(present, dtype=np.uint16) * present).take(inner)
 
 
 def _count(random, canvas, density, config):
@@ -130,11 +133,12 @@ def jittered(random, background, config):
     factor, offset = haematoxylin_shift(random.uniform(0.0, config.background_haematoxylin))
     gain = factor * (1.0 + random.uniform(-1, 1, 3) * config.background_gain)
     shift = offset + random.uniform(-1, 1, 3) * config.background_shift
-    return background * gain.astype(np.float32) + shift.astype(np.float32)
+    table = np.arange(256, dtype=np.float32)[:, None] * gain + shift
+    return cv2.LUT(background, table.astype(np.float32)[None])
 
 
 def nuclear_texture(random, labels, source, config):
-    """Nuclear texture: eosin of another tile times nuclear colour [paper; release].
+    """Nuclear texture: eosin of another tile times nuclear colour [paper; release], fine structure added [ours].
 
     Args:
         random: `numpy.random.Generator`.
@@ -152,21 +156,28 @@ def nuclear_texture(random, labels, source, config):
     )
     if config.field:
         texture = texture * smooth_field(random, labels.shape[0], config.field)
-    image = source.colour * texture[..., None]
     if config.optical:
-        image = 255.0 * np.exp(texture[..., None] * np.log(np.maximum(source.colour, 1.0) / 255.0))
+        depths = np.log(np.maximum(source.colour, 1.0) / 255.0)
+        image = cv2.merge([255.0 * np.exp(depth * texture) for depth in depths])
+    else:
+        image = cv2.merge([level * texture for level in source.colour])
+    if config.detail:
+        crop = source.detail.astype(np.float32)
+        share = config.detail * random.uniform(0.7, 1.3)
+        image = cv2.scaleAdd(cv2.subtract(crop, coarse(crop)), share, image)
     if config.texture_noise:
-        image += random.uniform(-config.texture_noise, config.texture_noise, image.shape) * _NOISE
+        noise = np.frombuffer(random.bytes(image.size), np.uint8).reshape(image.shape)
+        image = cv2.add(image, cv2.LUT(noise, config.texture_noise * _NOISE), dst=image)
     if random.random() < config.texture_blur:
-        image = cv2.filter2D(image, -1, random_kernel(random, int(random.choice((3, 5)))))
+        image = cv2.filter2D(image, -1, random_kernel(random, 3 + 2 * int(random.integers(2))))
     return image
 
 
 def optical_texture(random, labels, source, config):
     """Relative optical density of the nuclear material [ours].
 
-    Multiplying the intensity greys the nuclei out; multiplying the density keeps their hue. The eosin texture
-    varies it slowly, the fine grain of real tissue quickly, and every nucleus has its own tone.
+    Multiplying the intensity greys the nuclei out; multiplying the density keeps their hue. The coarse part of
+    the eosin texture varies it, and every nucleus has its own tone.
 
     Args:
         random: `numpy.random.Generator`.
@@ -177,11 +188,25 @@ def optical_texture(random, labels, source, config):
     Returns:
         (s, s) float32 around 1.
     """
-    eosin = source.eosin * np.float32(1.0 / max(float(source.eosin.mean()), 1.0)) - 1.0
-    grain = source.grain * np.float32(1 / 127.5) - 1.0
+    ratio = config.eosin_contrast / max(cv2.mean(source.eosin)[0], 1.0)
+    eosin = coarse(source.eosin.astype(np.float32)) * np.float32(-ratio) + np.float32(1.0 + config.eosin_contrast)
     tone = random.uniform(config.tone_low, config.tone_high, int(labels.max()) + 1).astype(np.float32)
-    contrast = random.uniform(0.25, 1.0) * config.grain_contrast
-    return tone[labels] * (1.0 - config.eosin_contrast * eosin) * (1.0 + contrast * grain)
+    nearest = np.where(labels > 0, labels, cv2.dilate(labels, np.ones((9, 9), np.uint8)))  # for blurred rims
+    return tone.take(nearest) * eosin
+
+
+def coarse(values):
+    """An image without structures under about `COARSE` pixels: shrunk and enlarged, which is a quick blur.
+
+    Args:
+        values: (s, s) or (s, s, 3) float32.
+
+    Returns:
+        The same shape.
+    """
+    side = values.shape[0]
+    small = cv2.resize(values, (side // COARSE, side // COARSE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
 def smooth_field(random, side, amplitude):
@@ -206,9 +231,7 @@ def contours(labels):
     Returns:
         (s, s) bool.
     """
-    lowest = cv2.erode(labels, np.ones((3, 3), np.uint8))
-    highest = cv2.dilate(labels, np.ones((3, 3), np.uint8))
-    return (labels > 0) & (lowest != highest)
+    return (labels > 0) & (cv2.erode(labels, _SQUARE) != cv2.dilate(labels, _SQUARE))
 
 
 def cleared(random, labels, edge, texture, config):
@@ -227,31 +250,77 @@ def cleared(random, labels, edge, texture, config):
     Returns:
         (s, s) float32 opacity in [0, 1].
     """
-    number = int(labels.max())
-    areas = np.bincount(labels.ravel(), minlength=number + 1)
-    mean = areas[1:].mean() if number else 0.0
-    small = random.uniform(0, config.clear_small)
-    large = random.uniform(config.clear_base, config.clear_large)
-    mix = np.clip((mean - config.area_small) / (config.area_large - config.area_small), 0.0, 1.0)
-    quantile = np.full(number + 1, (1 - mix) * small + mix * large, np.float32)
-    vesicular = (random.random(number + 1) < config.vesicular) & (areas > config.vesicular_area)
-    quantile[vesicular] = random.uniform(50, 95, int(vesicular.sum()))
-    hole = texture < (quantile * 2.56).astype(np.uint8)[labels]
+    level = np.rint(clearing_levels(random, labels, config)).astype(np.uint8)
+    hole = texture < (level.take(labels) if config.vesicular else level[0])
     if config.membrane:
         rim = edge.view(np.uint8)
-        thick = cv2.dilate(rim, np.ones((3, 3), np.uint8))
-        hole &= ~np.where(_cells(random, labels.shape[0], config.recall_cell, 0.5), thick, rim).view(bool)
-    hole &= ~_cells(random, labels.shape[0], config.recall_cell, random.uniform(0.0, 0.5))
-    opacity = random.uniform(config.opacity_low, 1.0, number + 1).astype(np.float32)
+        thick = cv2.bitwise_and(cv2.dilate(rim, _SQUARE), _cells(random, labels.shape[0], config.recall_cell, 0.5))
+        hole &= (rim | thick) == 0
+    hole &= _cells(random, labels.shape[0], config.recall_cell, random.uniform(0.0, 0.5)) == 0
+    opacity = opacities(random, len(level), config).take(labels)
+    np.putmask(opacity, hole, 0.0)
+    return opacity
+
+
+def clearing_levels(random, labels, config):
+    """Rank of 255 under which each nucleus is cleared, (n + 1,) float32, the background's first [release].
+
+    It grows with the mean area of the patch's nuclei; some large nuclei are vesicular, cleared almost wholly [ours].
+    """
+    number = int(labels.max())
+    mean = cv2.countNonZero(labels) / max(number, 1)
+    small = random.uniform(0, config.clear_small)
+    most = random.uniform(config.clear_base, config.clear_large)
+    mix = min(max((mean - config.area_small) / (config.area_large - config.area_small), 0.0), 1.0)
+    quantile = np.full(number + 1, (1 - mix) * small + mix * most, np.float32)
+    if config.vesicular:
+        large = np.bincount(labels.ravel()) > config.vesicular_area
+        vesicular = (random.random(number + 1) < config.vesicular) & large
+        quantile[vesicular] = random.uniform(50, 95, int(vesicular.sum()))
+    return 2.56 * quantile
+
+
+def opacities(random, number, config):
+    """(number,) float32 opacity of each nucleus, the background's, 0, first."""
+    opacity = random.uniform(config.opacity_low, 1.0, number).astype(np.float32)
     opacity[0] = 0.0
-    return np.where(hole, np.float32(0.0), opacity[labels])
+    return opacity
+
+
+def faded(random, labels, edge, texture, config):
+    """Opacity of the nuclei, chromatin faded in their interiors without sharp edges [ours].
+
+    Holes with sharp edges tell painted nuclei from real ones. Here the texture is smoothed, the clearing sets in
+    gradually with its rank and with the distance from the membrane, and leaves a part of the chromatin.
+
+    Args:
+        random: `numpy.random.Generator`.
+        labels: (s, s) uint16 instance mask.
+        edge: (s, s) bool contours.
+        texture: (s, s) uint8 ranks.
+        config: `Synthesis`.
+
+    Returns:
+        (s, s) float32 opacity in [0, 1].
+    """
+    level = clearing_levels(random, labels, config)
+    rank = cv2.GaussianBlur(texture.astype(np.float32), (0, 0), 1.5)
+    rank = np.float32(1.8) * rank - np.float32(0.8 * 127.5)  # smoothing has narrowed the ranks
+    clear = np.clip((level.take(labels) - rank) * np.float32(1.0 / config.fade), 0.0, 1.0)
+    inside = cv2.copyMakeBorder(((labels > 0) & ~edge).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    membrane = random.uniform(0.6, 2.0)  # pixels
+    clear *= np.clip((depth - np.float32(membrane)) * np.float32(1.0 / 1.5), 0.0, 1.0)
+    share = random.uniform(0.3, 0.9, len(level)).astype(np.float32)
+    return opacities(random, len(level), config).take(labels) * (1.0 - share.take(labels) * clear)
 
 
 def _cells(random, side, cell, probability):
-    """(side, side) bool mask of random square cells."""
+    """(side, side) uint8 mask of random square cells, 1 with the given probability."""
     number = -(-side // cell)
-    small = (random.random((number, number)) < probability).astype(np.uint8)
-    return np.repeat(np.repeat(small, cell, 0), cell, 1)[:side, :side].view(bool)
+    small = (random.random((number, number), np.float32) < probability).view(np.uint8)
+    large = cv2.resize(small, (number * cell, number * cell), interpolation=cv2.INTER_NEAREST)
+    return large[:side, :side]
 
 
 def blurred(random, opacity, config):
@@ -268,9 +337,8 @@ def blurred(random, opacity, config):
     sizes = range(3, config.blur_max + 1, 2)
     opacity = cv2.filter2D(opacity, -1, random_kernel(random, sizes[int(random.integers(len(sizes)))]))
     if random.random() < config.blur_local:
-        side = opacity.shape[0]
-        for _ in range(2):
-            (top, bottom), (left, right) = np.sort(random.integers(0, side + 1, (2, 2)), axis=1)
+        for rows, columns in random.integers(0, opacity.shape[0] + 1, (2, 2, 2)).tolist():
+            (top, bottom), (left, right) = sorted(rows), sorted(columns)
             window = opacity[top:bottom, left:right]
             if window.size:
                 opacity[top:bottom, left:right] = cv2.filter2D(window, -1, random_kernel(random, 5))
@@ -282,35 +350,45 @@ def distracted(random, background, colour, config):
 
     Args:
         random: `numpy.random.Generator`.
-        background: (s, s, 3) float32 grey levels.
+        background: (s, s, 3) float32 grey levels, changed in place.
         colour: (3,) float32 nuclear colour.
         config: `Synthesis`.
 
     Returns:
-        (s, s, 3) float32.
+        The background.
     """
-    share = background.shape[0] ** 2 / RELEASE_AREA
-    between = int(random.integers(config.between + 1) * share + random.random()) if config.between else 0
-    if between:
-        paint = _shapes(random, background.shape[0], random.uniform(8, 16, between), (0.1, 0.3), config)
-        paint = cv2.GaussianBlur(paint, (0, 0), random.uniform(2.0, 4.0))[..., None]
-        background = background + random.uniform(0.25, 0.5) * paint * (colour - background)
-    stars = int(random.integers(config.distractors + 1) * share + random.random()) if config.distractors else 0
+    side = background.shape[0]
+    number, stars = (
+        int(random.integers(most + 1) * (side * side / RELEASE_AREA) + random.random()) if most else 0
+        for most in (config.between, config.distractors)
+    )
+    if number + stars == 0:
+        return background
+    radii = np.concatenate([random.uniform(8, 16, number), random.uniform(1.2, 3.5, stars)]).astype(np.float32)
+    star = np.arange(number + stars)[:, None] >= number
+    spikiness = np.where(star, np.float32(0.3), np.float32(0.1)), np.where(star, np.float32(0.7), np.float32(0.3))
+    places = random.random((len(radii), 1, 2), np.float32) * side
+    points = np.rint(polygons.outlines(random, radii, config, spikiness) + places).astype(np.int32)
+    keep = np.ones((side, side), np.float32)
+    if number:
+        paint = _painted(points[:number], side, random.uniform(2.0, 4.0))
+        keep -= random.uniform(0.25, 0.5) * paint
     if stars:
-        paint = _shapes(random, background.shape[0], random.uniform(1.2, 3.5, stars), (0.3, 0.7), config)
-        paint[random.random(paint.shape, np.float32) < random.uniform(0, 0.15)] = 0.0
-        paint = cv2.GaussianBlur(paint, (0, 0), random.uniform(0.5, 1.0))[..., None]
-        background = background + paint * (colour - background)
+        broken = np.frombuffer(random.bytes(side * side), np.uint8) < 256 * random.uniform(0, 0.15)
+        keep *= 1.0 - _painted(points[number:], side, random.uniform(0.5, 1.0), broken.reshape(side, side))
+    touched = np.flatnonzero(keep < 1.0)
+    pixels, keep = background.reshape(-1, 3), keep.take(touched)[:, None]
+    pixels[touched] = keep * pixels.take(touched, axis=0) + (1.0 - keep) * colour
     return background
 
 
-def _shapes(random, side, radii, spikiness, config):
-    """(side, side) float32 mask of random polygons anywhere on the patch."""
-    places = random.uniform(0, side, (len(radii), 1, 2))
-    points = polygons.outlines(random, radii, config, spikiness) + places
+def _painted(outlines, side, sigma, broken=None):
+    """(side, side) float32 blurred mask of polygons, without the broken pixels."""
     paint = np.zeros((side, side), np.float32)
-    cv2.fillPoly(paint, list(np.rint(points).astype(np.int32)), 1.0)
-    return paint
+    cv2.fillPoly(paint, list(outlines), 1.0)
+    if broken is not None:
+        paint[broken] = 0.0
+    return cv2.GaussianBlur(paint, (0, 0), sigma)
 
 
 def centres(labels):
@@ -323,18 +401,8 @@ def centres(labels):
         (s, s) bool, one pixel for each nucleus.
     """
     marked = np.zeros(labels.shape, bool)
-    rows, columns = np.nonzero(labels)
-    if len(rows):
-        number = int(labels.max())
-        ids = labels[rows, columns].astype(np.intp) - 1
-        box = np.empty((4, number), np.intp)
-        box[0] = box[2] = labels.shape[0]
-        box[1] = box[3] = -1
-        np.minimum.at(box[0], ids, rows)
-        np.maximum.at(box[1], ids, rows)
-        np.minimum.at(box[2], ids, columns)
-        np.maximum.at(box[3], ids, columns)
-        marked[(box[0] + box[1]) // 2, (box[2] + box[3]) // 2] = True
+    for rows, columns in filter(None, ndimage.find_objects(labels)):
+        marked[(rows.start + rows.stop - 1) // 2, (columns.start + columns.stop - 1) // 2] = True
     return marked
 
 

@@ -3,8 +3,7 @@ import dataclasses
 
 import pytest
 
-from hou_synth import config
-from train import options
+from hou_synth import config, options
 
 
 def parsed(*argv):

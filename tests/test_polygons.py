@@ -17,13 +17,13 @@ def radii(number):
 
 def test_a_calm_polygon_has_the_area_of_its_circle():
     calm = dataclasses.replace(PAPER, vertices_low=64, vertices_high=64, smoothing=0.5)
-    shapes = polygons.outlines(np.random.default_rng(0), np.full(50, 20.0), calm, spikiness=(0.0, 0.0))
+    shapes = polygons.outlines(np.random.default_rng(0), np.full(50, 20.0, np.float32), calm, spikiness=(0.0, 0.0))
     areas = [cv2.contourArea(shape) for shape in shapes]
     assert np.mean(areas) == pytest.approx(np.pi * 20.0**2, rel=0.05)
 
 
 def test_release_polygons_keep_their_vertices():
-    shape = polygons.outlines(np.random.default_rng(0), np.full(200, 10.0), RELEASE)
+    shape = polygons.outlines(np.random.default_rng(0), np.full(200, 10.0, np.float32), RELEASE)
     counts = {len(np.unique(points, axis=0)) for points in shape}
     assert counts <= set(range(10, 18)) and len(counts) == 8
 
@@ -38,8 +38,8 @@ def test_shared_perspective_keeps_the_usual_length():
     shape = np.array([[[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]], np.float32) * 50
     widths = []
     for _ in range(300):
-        homography = polygons.quadrilateral(random, 460, RELEASE)
-        points = polygons.placed(shape, np.array([[230.0, 230.0]], np.float32), homography)[0]
+        perspective = polygons.quadrilateral(random, 460, RELEASE)
+        points = polygons.placed(shape, np.array([[230.0, 230.0]], np.float32), perspective)[0]
         widths.append(np.linalg.norm(points[1] - points[0]))
     assert np.median(widths) == pytest.approx(100, rel=0.25)
 
@@ -64,7 +64,7 @@ def test_a_nucleus_is_refused_when_too_much_of_it_is_covered(covered, drawn):
     labels = np.zeros((40, 40), np.uint16)
     labels[:, : 10 + covered * 20 // 100] = 7
     square = np.array([[10, 10], [29, 10], [29, 29], [10, 29]], np.int32)
-    assert polygons.stamp(labels, square, 9, PAPER) is drawn
+    assert polygons.stamp(labels, (labels == 0).astype(np.uint8), square, 9, PAPER) is drawn
     assert (labels == 9).any() == drawn
     assert (labels[:, : 10 + covered * 20 // 100] == 7).all()
 

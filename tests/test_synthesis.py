@@ -15,8 +15,8 @@ def source(side=128, density=2.0, background=220):
     return synthesis.Source(
         background=np.full((side, side, 3), background, np.uint8),
         eosin=random.integers(120, 160, (side, side)).astype(np.uint8),
-        grain=random.integers(0, 256, (side, side)).astype(np.uint8),
         clearing=random.integers(0, 256, (side, side)).astype(np.uint8),
+        detail=random.integers(90, 110, (side, side, 3)).astype(np.uint8),
         colour=np.array([90, 60, 120], np.float32),
         density=density,
         cells=np.ones((5, 5), bool),

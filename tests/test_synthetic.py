@@ -30,7 +30,7 @@ def test_reference_is_a_crop_of_the_source_s_tile(bank):
     example = synthetic.example(bank, 0, 5, 100, PAPER.synthesis)
     tile = next(tile for tile in bank.tiles if tile.name == example.provenance["tile"])
     y, x = example.provenance["reference"]
-    crop = tile.pixels[y : y + 100, x : x + 100, :3]
+    crop = tile.image[y : y + 100, x : x + 100]
     turned = [np.rot90(view, k) for k in range(4) for view in (crop, crop.transpose(1, 0, 2))]
     assert any((example.reference == view).all() for view in turned)
 
@@ -48,7 +48,7 @@ def test_overlap_by_hand():
 
 
 def test_target_bits(bank):
-    example = synthetic.example(bank, 0, 1, 128, PAPER.synthesis)
+    example = synthetic.example(bank, 0, 2, 128, PAPER.synthesis)
     target = example.target(PAPER.losses)
     assert ((target & 1 > 0) == (example.labels > 0)).all()
     assert ((target & 2 > 0) == example.contours).all()
@@ -59,7 +59,7 @@ def test_target_bits(bank):
 
 
 def test_core_target_gives_each_nucleus_one_inner_part(bank):
-    example = synthetic.example(bank, 0, 1, 128, PAPER.synthesis)
+    example = synthetic.example(bank, 0, 2, 128, PAPER.synthesis)
     core = example.target(config.preset("cpu").losses) & 4 > 0
     assert not core[example.contours].any() and (example.labels[core] > 0).all()
     areas = np.bincount(example.labels.ravel())

@@ -31,8 +31,8 @@ def test_deconvolution_takes_uint8_rgb_only(image):
 def test_super_segmentation_contains_the_nuclei(tissue_image, settings):
     image, labels = tissue_image
     haematoxylin, _ = stain.deconvolve(image)
-    segment = texture.local_super_segmentation if settings.super_level else texture.global_super_segmentation
-    mask = segment(haematoxylin, settings)
+    share = texture.share_above_otsu(haematoxylin)
+    mask = texture.super_segmentation(haematoxylin, share, settings)
     assert mask[labels > 0].mean() > 0.97
     assert mask.mean() < 0.6
 

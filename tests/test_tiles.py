@@ -9,6 +9,7 @@ from data import synthetic, tiles
 from hou_synth import config
 
 PAPER = config.preset("paper").synthesis
+OURS = config.preset("cpu").synthesis
 
 
 def write(path, image):
@@ -25,8 +26,8 @@ def folder(tmp_path, tissue_image):
     return tmp_path / "tiles"
 
 
-def build(folder, settings=PAPER):
-    return tiles.build(tiles.folder_sources(folder), folder.parent / "bank.h5", settings, progress=False)
+def build(folder, settings=PAPER, **options):
+    return tiles.build(tiles.folder_sources(folder), folder.parent / "bank.h5", settings, progress=False, **options)
 
 
 def test_tiles_of_any_format_and_depth_are_found(folder):
@@ -38,8 +39,7 @@ def test_tiles_of_any_format_and_depth_are_found(folder):
 
 def test_the_bank_holds_the_tile_itself(folder, tissue_image):
     bank = build(folder)
-    assert (bank.tiles[1].pixels[..., tiles.LAYERS["image"]] == tissue_image[0]).all()
-    assert isinstance(bank.tiles[1].pixels, np.memmap)
+    assert (bank.tiles[1].image == tissue_image[0]).all()
 
 
 def test_a_second_build_reads_no_tile(folder, monkeypatch):
@@ -64,7 +64,7 @@ def test_changed_added_and_removed_tiles_are_noticed_and_nothing_else_is_done_ag
     bank = build(folder)
     assert sorted(done) == ["lung/a.png", "lung/new.png"]
     assert [tile.name for tile in bank.tiles] == ["lung/a.png", "lung/deep/er/b.jpg", "lung/new.png"]
-    assert (bank.tiles[0].pixels[..., :3] == image.transpose(1, 0, 2)).all()
+    assert (bank.tiles[0].image == image.transpose(1, 0, 2)).all()
 
 
 def test_an_interrupted_build_goes_on(folder, monkeypatch):
@@ -86,8 +86,10 @@ def test_an_interrupted_build_goes_on(folder, monkeypatch):
 
 
 def test_other_settings_prepare_anew(folder):
-    paper = build(folder).tiles[0].pixels[..., tiles.LAYERS["background"]].copy()
-    ours = build(folder, config.preset("cpu").synthesis).tiles[0].pixels[..., tiles.LAYERS["background"]]
+    paper = build(folder).tiles[0].background.copy()
+    with pytest.raises(ValueError, match=r"super_level 0.4.*Received.*super_level 0.0.*--rebuild"):
+        build(folder, OURS)
+    ours = build(folder, OURS, rebuild=True).tiles[0].background
     assert (paper != ours).any()
 
 
@@ -136,7 +138,7 @@ def test_patches_larger_than_every_tile_are_refused(folder):
 def test_layers_are_contiguous_on_disk(folder):
     build(folder)
     with h5py.File(folder.parent / "bank.h5") as file:
-        assert all(group["pixels"].chunks is None for group in file["tiles"].values())
+        assert all(group[layer].chunks is None for group in file["tiles"].values() for layer in tiles.LAYERS)
 
 
 def test_embedded_tissue_is_usable_in_every_preset(tmp_path):

@@ -1,7 +1,6 @@
 """The whole method, phase by phase: `python -m train.universal --tiles DIR`."""
 
 import argparse
-import hashlib
 import json
 import pathlib
 import shlex
@@ -13,13 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from data import pipeline, tiles
-from hou_synth import command, config, files, instances, metrics
+from hou_synth import command, config, files, instances, metrics, options
 from models.discriminator import smallest_patch
-from train import export, options, phases, sheet
+from train import export, phases, sheet
 from train.callbacks import Checkpoint, Finite, save
 from train.trainer import UniversalTrainer
 
-EMBEDDED = "embedded"  # in place of a folder: the tissue that comes with the package
 CHECKPOINT_MINUTES = 3.0
 LARGEST_PATCH = 512
 SCORED = 32  # unseen synthetic patches behind the closing score
@@ -33,6 +31,7 @@ def arguments(argv):
     parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
     parser.add_argument("--out", help="run folder (default: runs/<preset>)")
     parser.add_argument("--bank", help="tile bank (default: banks/ beside the run folder)")
+    parser.add_argument("--rebuild", action="store_true", help="replace a --bank that has other settings")
     parser.add_argument("--models", default="saved_models", help="where the SavedModel goes [saved_models]")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, if there is one")
     options.add_configuration(parser)
@@ -92,11 +91,7 @@ def check(settings, run, resume):
 
 def prepare(args, settings, run):
     """The tile bank of the run, built or reused; the tiles left out are listed in `left_out.csv`."""
-    sources = tiles.folder_sources(args.tiles) if args.tiles else tiles.embedded_sources()
-    origin = str(pathlib.Path(args.tiles).resolve()) if args.tiles else EMBEDDED
-    digest = hashlib.sha1((origin + tiles.settings(settings.synthesis)).encode()).hexdigest()[:8]
-    name = f"{pathlib.Path(origin).name}-{digest}.h5"
-    bank = tiles.build(sources, args.bank or run.parent / "banks" / name, settings.synthesis)
+    bank = tiles.prepare(args.tiles, settings.synthesis, args.bank, run.parent / "banks", args.rebuild)
     run.mkdir(parents=True, exist_ok=True)
     bank.report(run / "left_out.csv")
     bank.fitting(settings.schedule.patch)
@@ -110,7 +105,7 @@ def record(args, settings, run, bank):
     config.save(settings, run / "config.json")
     about = {
         "command": "python -m train.universal " + shlex.join(sys.argv[1:]),
-        "tiles": args.tiles or EMBEDDED,
+        "tiles": args.tiles or tiles.EMBEDDED,
         "tile_names": [tile.name for tile in bank.tiles],
         "bank": str(bank.path),
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__},

@@ -8,10 +8,10 @@ import re
 from hou_synth import config
 
 
-def add_configuration(parser):
-    """Adds `--preset` and one option for every field of the configuration to an argparse parser."""
+def add_configuration(parser, groups=config.GROUPS):
+    """Adds `--preset` and one option for every field of the configuration's groups to an argparse parser."""
     parser.add_argument("--preset", help=f"one of {', '.join(config.PRESETS)}")
-    for name in config.GROUPS:
+    for name in groups:
         default = getattr(config.Config, name)
         group = parser.add_argument_group(name, inspect.getdoc(default).splitlines()[0])
         meanings = _meanings(type(default))

@@ -1,0 +1,130 @@
+"""Writes a data set of synthetic patches: `python -m data.synthesize --tiles DIR --count 1000 --out patches.h5`."""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import shutil
+import sys
+import time
+
+import tqdm
+
+from data import cluster, dataset, release, request, tiles, workers
+from hou_synth import command, options
+
+LAYOUTS = {"hdf5": dataset, "release": release}
+LARGEST = 512
+
+
+def arguments(argv):
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data.synthesize",
+        description="Write synthetic patches with their truth; the same command goes on with what is there.",
+    )
+    parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
+    parser.add_argument("--count", type=int, required=True, help="patches")
+    parser.add_argument("--size", type=int, help="side of a patch (default: the preset's)")
+    parser.add_argument("--seed", type=int, default=0, help="of the whole set [0]")
+    parser.add_argument("--out", required=True, help="HDF5 file, or folder of layout release")
+    parser.add_argument("--layout", choices=LAYOUTS, default="hdf5", help="one file, or folders of PNGs [hdf5]")
+    parser.add_argument("--workers", type=int, help="processes, 0 for none but this (default: one a core)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that works instead")
+    parser.add_argument("--bank", help="tile bank (default: banks/ beside the output)")
+    parser.add_argument("--rebuild", action="store_true", help="replace a --bank that was made with other settings")
+    options.add_configuration(parser, ["synthesis"])
+    return parser.parse_args(argv)
+
+
+@command.command
+def main(argv=None):
+    """Writes the data set; returns the exit code."""
+    args = arguments(argv)
+    settings = options.configuration(args, "cpu")
+    side = settings.schedule.patch if args.size is None else args.size
+    check(args, side)
+    out = pathlib.Path(args.out).absolute()  # the workers of a cluster have their own folder
+    bank = tiles.prepare(args.tiles, settings.synthesis, args.bank, out.parent / "banks", args.rebuild)
+    bank.fitting(side)
+    where = str(bank.path.resolve())
+    asked = request.Request(settings, args.seed, side, args.count, where, request.fingerprint(where))
+    layout = LAYOUTS[args.layout]
+    store = layout.Store(out, asked)
+    missing = store.missing()
+    if not missing and store.held == asked.count:
+        shutil.rmtree(store.parts, ignore_errors=True)  # of a run that was killed while it removed them
+        print(f"finished already: {asked.count} patches of {side}x{side} in {out}")
+        return 0
+    room(store, layout, missing)
+    store.begin()
+    fill(store, missing, args)
+    return 0
+
+
+def check(args, side):
+    """Raises ValueError for numbers that are out of range."""
+    if args.count < 1:
+        raise ValueError(f"Expected a count of at least 1. Received: {args.count}.")
+    if not tiles.SIDE_MIN <= side <= LARGEST:
+        raise ValueError(f"Expected a size of {tiles.SIDE_MIN} to {LARGEST} pixels. Received: {side}.")
+    if args.seed < 0 or (args.workers or 0) < 0:
+        raise ValueError(f"Expected a seed and workers of at least 0. Received: {args.seed} and {args.workers}.")
+
+
+def room(store, layout, missing):
+    """Tells what is there and how large the rest will be.
+
+    Raises:
+        OSError: if the disk clearly has less room.
+    """
+    asked = store.request
+    todo = sum(len(asked.shard(start)) for start in missing)
+    if store.damage:
+        print(f"{store.path} is damaged; intact: {store.damage}")
+    if todo < asked.count:
+        print(f"{asked.count - todo} of {asked.count} patches are there, going on")
+    each = layout.PIXEL * asked.side**2 + layout.PATCH
+    needed = each * (todo + store.merges * asked.count)
+    free = shutil.disk_usage(next(p for p in store.path.resolve().parents if p.exists())).free
+    print(f"about {_amount(each * asked.count)} in {store.path}; {_amount(needed)} of disk until it is complete")
+    if free < needed:
+        raise OSError(f"Expected {_amount(needed)} of disk for {store.path}. Received: {_amount(free)} free.")
+
+
+def _amount(size):
+    """Bytes in words."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def fill(store, missing, args):
+    """Makes the missing patches, finishes the data set and tells its size and speed."""
+    started, made, count = time.monotonic(), 0, store.request.count
+    todo = sum(len(store.request.shard(start)) for start in missing)
+    if args.scheduler:
+        results = cluster.unordered(store.write, missing, args.scheduler)
+    else:
+        results = workers.ordered(store.write, missing, os.cpu_count() if args.workers is None else args.workers)
+    try:
+        with contextlib.closing(results), tqdm.tqdm(total=count, initial=count - todo, unit="patch") as bar:
+            for number in results:
+                made += number
+                bar.update(number)
+        seconds = time.monotonic() - started
+        store.finish()
+    except OSError as error:
+        raise _keeping(error, count - todo + made, count) from error
+    size = store.size()
+    print(f"{count} patches in {store.path}: {_amount(size)}, {size / count:.0f} bytes a patch", end="")
+    print(f", {made / seconds:.1f} patches a second" if made else "")
+
+
+def _keeping(error, kept, count):
+    """The error, with what is kept."""
+    text = (error.strerror or str(error)).rstrip(".")
+    text += f"; kept: {kept} of {count} patches, with which the same command goes on"
+    return OSError(error.errno, text, error.filename) if error.errno else OSError(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
