@@ -17,6 +17,7 @@ from hou_synth import command, config
 PAPER = {200: 1000.0}  # milliseconds a patch on one core; paper Sec. 4.1
 RELEASE = {400: 21100.0}  # the released program, median on one core of a 2-core machine of 2026
 SEED = 0
+TURNS = 5
 MANY, FEW, LARGE = 2000, 100, 500  # tiles of the large bank and of the small one, and their side
 
 
@@ -39,10 +40,10 @@ def main(argv=None):
         bank = prepared(sources, folder / "bank.h5", settings)
         workers.keep_memory()
         print("size workers median_ms ninth_decile_ms patches/s megapixels/s peak_MB paper_ms release_ms", flush=True)
-        last = [row(bank, settings, size, count, args.seconds) for size in args.sizes for count in args.workers]
+        lines = [line for size in args.sizes for line in rows(bank, settings, size, args.workers, args.seconds)]
         if args.memory:
             memory(sources, folder, settings, args.seconds)
-    print(next((line for line in last if line.startswith("size=200 workers=1")), last[0]))
+    print(next((line for line in lines if line.startswith("size=200 workers=1 ")), lines[0]))
     return 0
 
 
@@ -56,15 +57,20 @@ def prepared(sources, path, settings):
     return bank
 
 
-def row(bank, settings, size, count, seconds):
-    """Measures and prints one row; returns its line for machines."""
+def rows(bank, settings, size, counts, seconds):
+    """Measures and prints the rows of one size; returns their lines for machines.
+
+    Numbers of workers take turns, and each gets the median of its turns, as a machine's speed drifts.
+    """
     median, decile = durations(bank, settings, size, seconds)
-    rate = throughput(bank, settings, size, count, seconds)
+    turns = [[throughput(bank, settings, size, count, seconds / TURNS) for count in counts] for _ in range(TURNS)]
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-    figures = f"{size:4} {count:7} {median:9.2f} {decile:15.2f} {rate:9.0f} {rate * size**2 / 1e6:12.1f} {peak:7.0f}"
-    print(f"{figures} {PAPER.get(size, '-'):>8} {RELEASE.get(size, '-'):>10}")
-    sys.stdout.flush()
-    return f"size={size} workers={count} median_ms={median:.3f}"
+    for count, rate in zip(counts, np.median(turns, axis=0), strict=True):
+        figures = (
+            f"{size:4} {count:7} {median:9.2f} {decile:15.2f} {rate:9.0f} {rate * size**2 / 1e6:12.1f} {peak:7.0f}"
+        )
+        print(f"{figures} {PAPER.get(size, '-'):>8} {RELEASE.get(size, '-'):>10}", flush=True)
+    return [f"size={size} workers={count} median_ms={median:.3f}" for count in counts]
 
 
 def durations(bank, settings, size, seconds):

@@ -51,6 +51,22 @@ class Example:
         return bits.astype(np.uint8)
 
 
+def training(bank, config, index):
+    """What training takes of an example: image, reference, real (s, s, 3) and target (s, s, 1) bits, uint8.
+
+    Args:
+        bank: `data.tiles.Bank`.
+        config: `Config`.
+        index: of the example.
+
+    Returns:
+        list of four arrays.
+    """
+    schedule = config.schedule
+    made = example(bank, schedule.seed, index, schedule.patch, config.synthesis)
+    return [made.image, made.reference, made.real, made.target(config.losses)[..., None]]
+
+
 def example(bank, seed, index, side, config):
     """Example number `index` of a seed.
 
@@ -69,12 +85,15 @@ def example(bank, seed, index, side, config):
     tile, *others = (tiles[number] for number in random.integers(len(tiles), size=3))
     corner, apart = corners(random, tile.image.shape[:2], side)
     second = anywhere(random, tile.image.shape[:2], side)
-    background, cells = augment.turned(
-        random, crop(tile.background, corner, side), _cells(tile, corner, side, config).view(np.uint8)
+    background, detail, cells = augment.turned(
+        random,
+        crop(tile.background, corner, side),
+        crop(tile.image, anywhere(random, tile.image.shape[:2], side), side),
+        _cells(tile, corner, side, config).view(np.uint8),
     )
-    eosin, clearing, detail = (
-        augment.turned(random, crop(layer, anywhere(random, layer.shape[:2], side), side))[0]
-        for layer in (others[0].eosin, others[1].grain, tile.image)
+    eosin, clearing = (
+        augment.turned(random, crop(layer, anywhere(random, layer.shape, side), side))[0]
+        for layer in (others[0].eosin, others[1].grain)
     )
     source = synthesis.Source(background, eosin, clearing, detail, tile.colour, tile.density, cells.view(bool))
     patch = synthesis.initial(random, source, config)

@@ -18,7 +18,7 @@ import tqdm
 from data import tissue as embedded
 from hou_synth import files, labels, texture
 
-VERSION = 3  # of the bank's format
+VERSION = 4  # of the bank's format
 LAYERS = ("image", "background", "eosin", "grain")
 PREPARATION = (  # the configuration fields that a prepared tile depends on
     "cell tissue_std super_factor super_level super_grow sub_factor sub_top colour_max inpaint_radius "

@@ -300,6 +300,13 @@ def _block(path, seed, side, synthesis, stop, first):
     return [synthetic.example(bank, seed, index, side, synthesis) for index in range(first, last)]
 
 
+def training_block(path, config, first):
+    """What training takes of `BLOCK` examples: four arrays, see `data.synthetic.training`, stacked."""
+    bank = _opened(path)
+    made = [synthetic.training(bank, config, index) for index in range(first, first + BLOCK)]
+    return [np.stack(arrays) for arrays in zip(*made, strict=True)]
+
+
 @functools.lru_cache(maxsize=1)
 def _opened(path):
     """The bank, opened once in a process."""

@@ -1,6 +1,7 @@
 """Mask + textures of real tissue -> initial synthetic patch (paper Sec. 4.1 as one function)."""
 
 import dataclasses
+import math
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from hou_synth.stain import haematoxylin_shift
 RELEASE_AREA = 460 * 460  # canvas on which the release counts its nuclei and distractors
 _NOISE = np.linspace(-1, 1, 256, dtype=np.float32)[None, :, None] * np.float32([1.6, 1.3, 2.6])  # grey levels; release
 COARSE = 8  # pixels; ours
+STRONGEST = 25.0  # grey levels; standard deviation of the strongest fine structure in real nuclei; ours
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
@@ -162,9 +164,7 @@ def nuclear_texture(random, labels, source, config):
     else:
         image = cv2.merge([level * texture for level in source.colour])
     if config.detail:
-        crop = source.detail.astype(np.float32)
-        share = config.detail * random.uniform(0.7, 1.3)
-        image = cv2.scaleAdd(cv2.subtract(crop, coarse(crop)), share, image)
+        image = cv2.add(image, fine(source.detail, config.detail * random.uniform(0.7, 1.3)))
     if config.texture_noise:
         noise = np.frombuffer(random.bytes(image.size), np.uint8).reshape(image.shape)
         image = cv2.add(image, cv2.LUT(noise, config.texture_noise * _NOISE), dst=image)
@@ -193,6 +193,22 @@ def optical_texture(random, labels, source, config):
     tone = random.uniform(config.tone_low, config.tone_high, int(labels.max()) + 1).astype(np.float32)
     nearest = np.where(labels > 0, labels, cv2.dilate(labels, np.ones((9, 9), np.uint8)))  # for blurred rims
     return tone.take(nearest) * eosin
+
+
+def fine(crop, share):
+    """Structures under about `COARSE` pixels of an image, times a share; those stronger than in nuclei are damped.
+
+    Args:
+        crop: (s, s, 3) uint8.
+        share: factor.
+
+    Returns:
+        (s, s, 3) float32 around 0, in grey levels.
+    """
+    values = crop.astype(np.float32)
+    values = cv2.subtract(values, coarse(values))
+    strength = math.sqrt(np.square(cv2.meanStdDev(values)[1]).mean())
+    return cv2.multiply(values, (share * min(1.0, STRONGEST / max(strength, 1.0)),) * 4)
 
 
 def coarse(values):

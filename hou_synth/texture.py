@@ -9,6 +9,7 @@ from skimage.filters import threshold_otsu
 from hou_synth.stain import deconvolve
 
 WHITE = 225.0  # grey level above which a pixel is glass; ours
+GREY, TINT = 190.0, 20.0  # or above the first with channels that differ by less than the second; ours
 FILLED_MAX = 0.8  # a tile with a larger share to fill is none, such as one of blood; ours
 SEAM = 2  # half width of the cross-fade between fills of different origin, in pixels; ours
 HALO = 2  # pixels around a filled region that are no source of a fill, as the nuclei shine into them; ours
@@ -264,7 +265,13 @@ def tissue_cells(image, config):
     values = image.astype(np.float32)
     mean, square = (cv2.resize(v, (columns, rows), interpolation=cv2.INTER_AREA) for v in (values, values * values))
     spread = np.sqrt(np.maximum(square - mean * mean, 0.0)).mean(-1)
-    return (cv2.blur(spread, (3, 3)) >= config.tissue_std) & (mean.mean(-1) <= WHITE)
+    return (cv2.blur(spread, (3, 3)) >= config.tissue_std) & ~glass(mean)
+
+
+def glass(colours):
+    """Whether colours, (..., 3) in grey levels, are a slide without tissue: white, or bright and grey [ours]."""
+    bright, tint = colours.mean(-1), colours.max(-1) - colours.min(-1)
+    return (bright > WHITE) | ((bright > GREY) & (tint < TINT))
 
 
 def _spread(values):
@@ -306,12 +313,14 @@ def tissue(image, config):
             f"Expected background on at least {1 - FILLED_MAX:.0%} of a tile to fill the rest with. "
             f"Received: {1 - nuclei.mean():.0%}."
         )
+    background = retextured(image, nuclei) if config.super_level else inpainted(image, nuclei, config)
+    left = cv2.resize(background.astype(np.float32), cells.shape[::-1], interpolation=cv2.INTER_AREA)
     return Tissue(
         image=image,
-        background=retextured(image, nuclei) if config.super_level else inpainted(image, nuclei, config),
+        background=background,
         eosin=_spread(eosin),
         grain=_rank(eosin - cv2.GaussianBlur(eosin, (0, 0), 8.0)),
         colour=colour,
         density=share / config.density_unit,
-        cells=cells,
+        cells=cells & ~glass(left),  # loose cells on glass are no tissue to lay nuclei on
     )

@@ -232,14 +232,17 @@ def nuclear_texture(random, labels, source, config):
     image = np.empty((side, side, 3))
     density = optical_density(random, labels, source, config) * field if config.optical else None
     kernel = random_kernel(random, random.choice((3, 5))) if random.random() < config.texture_blur else None
+    crop = source.detail.astype(float)
+    fine = np.stack([crop[..., channel] - coarse(crop[..., channel]) for channel in range(3)])
+    strength = np.sqrt(fine.var((1, 2)).mean())
+    share = config.detail * random.uniform(0.7, 1.3) * min(1, 25 / max(strength, 1))  # damped to that of nuclei; ours
     for channel in range(3):
         level = float(source.colour[channel])
         if config.optical:
             plane = 255 * (max(level, 1.0) / 255) ** density
         else:
             plane = source.eosin / 255 * config.eosin_top * level
-        detail = source.detail[..., channel].astype(float)
-        plane = plane + config.detail * (detail - coarse(detail))
+        plane = plane + share * (crop[..., channel] - coarse(crop[..., channel]))
         plane = plane + config.texture_noise * NOISE[channel] * random.uniform(-1, 1, (side, side))
         if kernel is not None:
             plane = ndimage.correlate(plane, kernel, mode="mirror")
@@ -251,8 +254,9 @@ def optical_density(random, labels, source, config):
     """Density around 1 instead of the eosin: a tone for every nucleus, and the coarse eosin; ours."""
     eosin = coarse(source.eosin.astype(float)) / source.eosin.mean() - 1
     density = 1 - config.eosin_contrast * eosin
-    for nucleus in range(labels.max() + 1):  # 0 too: blurred boundaries reach beyond the nuclei
-        density[labels == nucleus] *= random.uniform(config.tone_low, config.tone_high)
+    owner = np.where(labels > 0, labels, ndimage.grey_dilation(labels, (9, 9)))  # boundaries blur beyond the nuclei
+    for nucleus in range(labels.max() + 1):
+        density[owner == nucleus] *= random.uniform(config.tone_low, config.tone_high)
     return density
 
 

@@ -1,7 +1,10 @@
+import contextlib
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from data import augment, pipeline, synthetic
+from data import augment, pipeline, synthetic, workers
 from hou_synth import config
 
 PAPER = config.preset("paper")
@@ -81,10 +84,14 @@ def test_sixteen_turns_reach_all_eight_views():
     assert len(views) == 8
 
 
-def test_pipeline_yields_the_examples_in_order_from_any_index(bank):
+@pytest.mark.parametrize("processes", [0, 2])
+def test_pipeline_yields_the_examples_in_order_from_any_index(bank, processes):
     small = config.preset("paper", patch=64, batch=2)
-    dataset = pipeline.rounds(bank, small, updates=3, start=4)
-    first = next(iter(dataset))
+    with contextlib.closing(pipeline.Source(bank, small, processes)) as source:
+        dataset = source.rounds(updates=3, start=4)
+        first = next(iter(dataset))
+        again = next(iter(dataset))
+    assert all((first[name].numpy() == again[name].numpy()).all() for name in first)
     assert first["image"].shape == (3, 2, 64, 64, 3) and first["target"].shape == (3, 2, 64, 64, 1)
     for update in range(3):
         for row in range(2):
@@ -111,3 +118,15 @@ def test_real_tiles_give_patches_of_every_size(real_data, tmp_path):
             nuclei = example.labels > 0
             if nuclei.any():
                 assert example.image[nuclei].mean() < example.image[~nuclei].mean()
+
+
+def test_pipeline_names_a_worker_that_dies(bank, monkeypatch):
+    small = config.preset("paper", patch=64, batch=2)
+    with contextlib.closing(pipeline.Source(bank, small, 1)) as source:
+        batches = iter(source.rounds(updates=1))
+        next(batches)
+        source._blocks.gi_frame.f_locals["team"][0].process.kill()
+        with pytest.raises(tf.errors.OpError):
+            for _ in range(100):
+                next(batches)
+        assert isinstance(source.error, workers.WorkerDied) and "worker 0 (process" in str(source.error)

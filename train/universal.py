@@ -1,7 +1,9 @@
 """The whole method, phase by phase: `python -m train.universal --tiles DIR`."""
 
 import argparse
+import contextlib
 import json
+import os
 import pathlib
 import shlex
 import sys
@@ -34,6 +36,10 @@ def arguments(argv):
     parser.add_argument("--rebuild", action="store_true", help="replace a --bank that has other settings")
     parser.add_argument("--models", default="saved_models", help="where the SavedModel goes [saved_models]")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, if there is one")
+    cores = os.cpu_count() or 1
+    parser.add_argument(
+        "--workers", type=int, default=cores // 4, help=f"processes that synthesise; 0: threads [{cores // 4}]"
+    )
     options.add_configuration(parser)
     return parser.parse_args(argv)
 
@@ -51,7 +57,8 @@ def main(argv=None):
         return 0
     bank = prepare(args, settings, run)
     record(args, settings, run, bank)
-    trainer = train(settings, run, bank)
+    with contextlib.closing(pipeline.Source(bank, settings, args.workers)) as source:
+        trainer = train(settings, run, source)
     finish(settings, run, bank, trainer, pathlib.Path(args.models), (time.monotonic() - started) / 60)
     return 0
 
@@ -113,19 +120,20 @@ def record(args, settings, run, bank):
     files.write_text(run / "run.json", json.dumps(about, indent=2) + "\n")
 
 
-def train(settings, run, bank):
+def train(settings, run, source):
     """Trains phase by phase from the last checkpoint on.
 
     Args:
         settings: `Config`.
         run: folder.
-        bank: `data.tiles.Bank`.
+        source: `data.pipeline.Source`.
 
     Returns:
         The `UniversalTrainer`.
 
     Raises:
         train.callbacks.Diverged: if a loss is not finite.
+        data.workers.WorkerDied: if a process that synthesises is killed.
     """
     keras.utils.set_random_seed(settings.schedule.seed)
     schedule = phases.phases(settings.schedule)
@@ -138,32 +146,31 @@ def train(settings, run, bank):
         print(f"going on from {manager.latest_checkpoint}")
     for number in range(int(done), len(schedule)):
         if int(progress) < schedule[number].rounds:
-            train_phase(settings, run, bank, trainer, schedule, number, (manager, progress))
+            train_phase(settings, run, source, trainer, schedule, number, (manager, progress))
         done.assign(number + 1)
         progress.assign(0)
         save(manager)
-        sheet.contact_sheet(trainer, bank, settings, run / f"{number + 1}_{schedule[number].name}.png")
+        sheet.contact_sheet(trainer, source.bank, settings, run / f"{number + 1}_{schedule[number].name}.png")
     return trainer
 
 
-def train_phase(settings, run, bank, trainer, schedule, number, saving):
+def train_phase(settings, run, source, trainer, schedule, number, saving):
     """The rest of one phase."""
     phase, (manager, progress) = schedule[number], saving
     first, batch = int(progress), settings.schedule.batch
     start = phases.patches_before(schedule[:number], batch) + first * sum(phase.updates) * batch
-    data = pipeline.rounds(bank, settings, sum(phase.updates), start)
+    data = source.rounds(sum(phase.updates), start)
     print(f"phase {number + 1} of {len(schedule)}: {phase.name}, {phase.rounds} rounds of {phase.updates}")
     trainer.compile(updates=phase.updates, fill=phase.fill)
-    trainer.fit(
-        data,
-        steps_per_epoch=phase.rounds - first,
-        shuffle=False,
-        callbacks=[
-            Finite(phase.name, first),
-            Checkpoint(manager, progress, CHECKPOINT_MINUTES),
-            keras.callbacks.TensorBoard(run / "logs" / f"{number + 1}_{phase.name}", write_graph=False, update_freq=20),
-        ],
-    )
+    callbacks = [
+        Finite(phase.name, first),
+        Checkpoint(manager, progress, CHECKPOINT_MINUTES),
+        keras.callbacks.TensorBoard(run / "logs" / f"{number + 1}_{phase.name}", write_graph=False, update_freq=20),
+    ]
+    try:
+        trainer.fit(data, steps_per_epoch=phase.rounds - first, shuffle=False, callbacks=callbacks)
+    except tf.errors.OpError as error:
+        raise source.error or error from None
 
 
 def finish(settings, run, bank, trainer, models, minutes):
