@@ -14,6 +14,7 @@ setup(
         "numpy>=1.26",
         "opencv-python-headless>=4.9",  # opencv-python without its windows: imports on a server without a display
         "scikit-image>=0.22",
+        "scipy>=1.11",
         "h5py>=3.10",
         "tifffile>=2023.7",
         "tensorboard>=2.16",

@@ -1,6 +1,7 @@
 """How fast patches are synthesised: `python -m benchmarks.synthesis --tiles DIR`."""
 
 import argparse
+import contextlib
 import functools
 import pathlib
 import resource
@@ -63,11 +64,14 @@ def rows(bank, settings, size, counts, seconds):
     Numbers of workers take turns, and each gets the median of its turns, as a machine's speed drifts.
     """
     median, decile = durations(bank, settings, size, seconds)
-    turns = [[throughput(bank, settings, size, count, seconds / TURNS) for count in counts] for _ in range(TURNS)]
+    teams = [(count, workers.examples(bank, SEED, size, settings, 0, None, count)) for count in counts]
+    turns = [[rate(patches, count, seconds / TURNS) for count, patches in teams] for _ in range(TURNS)]
+    for _, patches in teams:
+        patches.close()
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-    for count, rate in zip(counts, np.median(turns, axis=0), strict=True):
+    for count, each in zip(counts, np.median(turns, axis=0), strict=True):
         figures = (
-            f"{size:4} {count:7} {median:9.2f} {decile:15.2f} {rate:9.0f} {rate * size**2 / 1e6:12.1f} {peak:7.0f}"
+            f"{size:4} {count:7} {median:9.2f} {decile:15.2f} {each:9.0f} {each * size**2 / 1e6:12.1f} {peak:7.0f}"
         )
         print(f"{figures} {PAPER.get(size, '-'):>8} {RELEASE.get(size, '-'):>10}", flush=True)
     return [f"size={size} workers={count} median_ms={median:.3f}" for count in counts]
@@ -85,17 +89,20 @@ def durations(bank, settings, size, seconds):
 
 
 def throughput(bank, settings, size, count, seconds):
-    """Patches a second of worker processes, from the moment when all of them have delivered."""
-    patches = workers.examples(bank, SEED, size, settings, 0, None, count)
-    for _ in range(2 * count * workers.BLOCK):
+    """Patches a second of that many worker processes."""
+    with contextlib.closing(workers.examples(bank, SEED, size, settings, 0, None, count)) as patches:
+        return rate(patches, count, seconds)
+
+
+def rate(patches, count, seconds):
+    """Patches a second of a stream, once the workers' read-ahead, made before the clock starts, is used up."""
+    for _ in range((workers.AHEAD + 2) * count * workers.BLOCK):
         next(patches)
     made, started = 0, time.perf_counter()
     while time.perf_counter() < started + seconds:
         next(patches)
         made += 1
-    rate = made / (time.perf_counter() - started)
-    patches.close()
-    return rate
+    return made / (time.perf_counter() - started)
 
 
 def memory(sources, folder, settings, seconds):

@@ -1,5 +1,6 @@
 """The tile bank: tiles are read, checked and prepared once, and kept in HDF5."""
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -9,6 +10,7 @@ import math
 import mmap
 import os
 import pathlib
+import shutil
 
 import cv2
 import h5py
@@ -128,7 +130,8 @@ def prepare(folder, config, path=None, beside=pathlib.Path("banks"), rebuild=Fal
 def build(sources, path, config, workers=None, progress=True, rebuild=False):
     """Prepares tiles and keeps them in a bank; what an existing bank already holds is not done again.
 
-    The bank is written beside and renamed at the end; interrupted, the next call goes on with it.
+    Tiles are kept a few at a time in files beside the bank, which are merged at the end; interrupted or killed,
+    the next call goes on with them.
 
     Args:
         sources: list of `Source`.
@@ -150,10 +153,11 @@ def build(sources, path, config, workers=None, progress=True, rebuild=False):
         check(path, config)
     wanted = {source.name: source.stamp for source in sources}
     if _stamps(path, config) != wanted:
-        partial = path.with_name(path.name + ".part")
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(sources, path, partial, config, workers or os.cpu_count(), progress)
-        os.replace(partial, path)
+        parts = path.with_name(path.name + ".parts")
+        _prepare(sources, path, parts, config, workers or os.cpu_count(), progress)
+        _merge(path, parts, wanted, config)
+        shutil.rmtree(parts, ignore_errors=True)
     return Bank(path)
 
 
@@ -190,41 +194,51 @@ def _stamps(path, config):
         return None
 
 
-def _write(sources, path, partial, config, workers, progress):
-    """Fills the partial bank with all tiles, taking over what the old and an interrupted one hold."""
-    if _stamps(partial, config) is None:
-        partial.unlink(missing_ok=True)
-        _start(partial, path, {source.name: source.stamp for source in sources}, config)
-    with h5py.File(partial, "r+") as file:
-        known = {group.attrs["name"]: key for key, group in file["tiles"].items()}
-        for source in sources:
-            key = known.get(source.name)
-            if key and file["tiles"][key].attrs["stamp"] != source.stamp:
-                del file["tiles"][key], known[source.name]
+def _prepare(sources, path, parts, config, workers, progress):
+    """Writes the tiles that neither the old bank nor a part holds, a few at a time, as further parts."""
+    known = _holding(path, parts, {source.name: source.stamp for source in sources}, config)
     todo = [source for source in sources if source.name not in known]
     bar = tqdm.tqdm(total=len(todo), desc="preparing tiles", unit="tile", disable=not progress or not todo)
+    number = len(list(parts.glob("*"))) if parts.is_dir() else 0
     with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(todo), 4 * workers):  # results are bounded in memory
             batch, made = todo[start : start + 4 * workers], []
             for prepared in pool.map(lambda source: _prepared(source, config), batch):
                 made.append(prepared)
                 bar.update()
-            with h5py.File(partial, "r+") as file:  # open for a moment only: a kill finds it closed
+            parts.mkdir(exist_ok=True)
+            with files.replacing(parts / f"{number + start:08}.h5") as partial, h5py.File(partial, "w") as file:
+                _begin(file, config)
                 for source, prepared in zip(batch, made, strict=True):
                     _keep(file, source, prepared)
 
 
-def _start(partial, path, wanted, config):
-    """An empty bank, or one with the unchanged tiles of the old bank."""
-    old = _stamps(path, config) or {}
-    with h5py.File(partial, "w") as file:
-        file.attrs["settings"] = settings(config)
-        tiles = file.create_group("tiles")
-        if any(wanted.get(name) == stamp for name, stamp in old.items()):
-            with h5py.File(path, "r") as before:
-                for group in before["tiles"].values():
-                    if wanted.get(group.attrs["name"]) == group.attrs["stamp"]:
-                        before.copy(group, tiles, name=_key(group.attrs["name"]))
+def _holding(path, parts, wanted, config):
+    """Name -> file, the old bank or a part, of every wanted tile that is prepared already."""
+    known = {}
+    for file in [path, *sorted(parts.glob("*.h5"))]:
+        stamps = _stamps(file, config) or {}
+        known.update({name: file for name, stamp in stamps.items() if wanted.get(name) == stamp})
+    return known
+
+
+def _merge(path, parts, wanted, config):
+    """Writes the bank out of the old bank and the parts."""
+    names = collections.defaultdict(list)
+    for name, file in _holding(path, parts, wanted, config).items():
+        names[file].append(name)
+    with files.replacing(path) as partial, h5py.File(partial, "w") as bank:
+        _begin(bank, config)
+        for file, several in names.items():
+            with h5py.File(file, "r") as held:
+                for name in several:
+                    held.copy(held["tiles"][_key(name)], bank["tiles"], name=_key(name))
+
+
+def _begin(file, config):
+    """Makes an empty bank of an open HDF5 file."""
+    file.attrs["settings"] = settings(config)
+    file.create_group("tiles")
 
 
 def _key(name):

@@ -9,6 +9,7 @@ ALLOWED = {
     "models": {"hou_synth", "models"},
     "data": {"hou_synth", "data"},
     "train": {"hou_synth", "models", "data", "train"},
+    "benchmarks": {"hou_synth", "models", "data", "train", "benchmarks"},
 }
 
 

@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+import time
 
 import cv2
 import h5py
@@ -67,22 +70,28 @@ def test_changed_added_and_removed_tiles_are_noticed_and_nothing_else_is_done_ag
     assert (bank.tiles[0].image == image.transpose(1, 0, 2)).all()
 
 
-def test_an_interrupted_build_goes_on(folder, monkeypatch):
-    original = tiles._keep
-
-    def killed(file, source, prepared):
-        if source.name.startswith("lung/deep"):
-            raise KeyboardInterrupt
-        original(file, source, prepared)
-
-    monkeypatch.setattr(tiles, "_keep", killed)
-    with pytest.raises(KeyboardInterrupt):
-        build(folder)
-    assert not (folder.parent / "bank.h5").exists()
-    done = []
-    monkeypatch.setattr(tiles, "_keep", lambda file, source, p: (done.append(source.name), original(file, source, p)))
-    assert len(build(folder).tiles) == 3
-    assert done == ["lung/deep/er/b.jpg"]
+def test_a_build_killed_outright_goes_on(folder, tissue_image, tmp_path, monkeypatch):
+    for number in range(24):
+        write(folder / f"many/{number}.png", tissue_image[0][:128, :128])
+    code = (
+        "import sys; from data import tiles; from hou_synth import config; "
+        "tiles.build(tiles.folder_sources(sys.argv[1]), sys.argv[2], config.preset('paper').synthesis, workers=1)"
+    )
+    bank = tmp_path / "bank.h5"
+    parts = tmp_path / "bank.h5.parts"
+    child = subprocess.Popen([sys.executable, "-c", code, str(folder), str(bank)], stderr=subprocess.DEVNULL)
+    while len(list(parts.glob("*.h5"))) < 2:
+        assert child.poll() is None
+        time.sleep(0.002)
+    child.kill()
+    child.wait()
+    assert not bank.exists()
+    before = sum(len(tiles._stamps(part, PAPER)) for part in parts.glob("*.h5"))
+    assert 8 <= before < 27
+    done, original = [], tiles._prepared
+    monkeypatch.setattr(tiles, "_prepared", lambda source, settings: done.append(source) or original(source, settings))
+    assert len(build(folder).tiles) == 27 and len(done) == 27 - before
+    assert not parts.exists()
 
 
 def test_other_settings_prepare_anew(folder):

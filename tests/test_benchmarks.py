@@ -1,0 +1,44 @@
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks import shortcuts, synthesis
+from data import tiles
+
+
+def test_synthesis_prints_a_row_for_each_size_and_number_of_workers(capsys):
+    assert synthesis.main(["--sizes", "75", "200", "--workers", "1", "2", "--seconds", "0.3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines if re.match(r" *\d+ +\d+ +\d+\.", line)]
+    assert [row[:2] for row in rows] == [["75", "1"], ["75", "2"], ["200", "1"], ["200", "2"]]
+    for row in rows:
+        median, decile, rate, megapixels = map(float, row[2:6])
+        assert 0 < median <= decile and abs(megapixels - rate * int(row[0]) ** 2 / 1e6) < 0.1 + 0.01 * megapixels
+    assert rows[2][7] == "1000.0"  # the paper's second
+    assert re.fullmatch(r"size=200 workers=1 median_ms=\d+\.\d{3}", lines[-1])
+
+
+def test_varied_tiles_are_large_and_differ(tissue_image):
+    source = tiles.Source("a", "", lambda: tissue_image[0])
+    one, other = (synthesis.varied(source, number).read() for number in (0, 1))
+    assert one.shape == other.shape == (500, 500, 3) and (one != other).any()
+    assert (synthesis.varied(source, 0).read() == one).all()
+
+
+@pytest.mark.slow
+def test_the_classifier_finds_a_difference_and_none_where_there_is_none():
+    random = np.random.default_rng(0)
+    noise = [random.normal(0, 1, (100, 16, 16, 3)).astype(np.float32) for _ in range(4)]
+    smooth = [np.stack([cv2.blur(window, (3, 3)) for window in several]) for several in noise]
+    assert shortcuts.accuracy(noise, smooth) > 0.95
+    assert abs(shortcuts.accuracy(noise[:2], noise[2:]) - 0.5) < 0.15
+
+
+def test_windows_lie_where_they_should():
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, 32:] = 100
+    windows = shortcuts.windows(np.random.default_rng(0), image, image[..., 0] > 0, 1.0, 1000)
+    assert len(windows) == (64 - 32 - 16 + 1) * (64 - 16) or 0 < len(windows) <= 1000
+    assert np.abs(windows[:, :, 8:]).max() < 0.1  # flat beyond the edge's blur
