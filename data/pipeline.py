@@ -83,5 +83,5 @@ class Source:
         try:
             return next(self._blocks)
         except Exception as error:
-            self.error = error
+            self.error = self.error or error  # the first: the dataset asks again
             raise

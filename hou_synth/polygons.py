@@ -88,15 +88,23 @@ def quadrilateral(random, side, config):
     Returns:
         Two (3, 3) float64 homographies: from the larger canvas to the canvas, and back.
     """
-    outer = side * (1.0 + config.quadrilateral)
-    target = _UNIT * np.float32(side)
+    outer, reach = side * (1.0 + config.quadrilateral), side * config.quadrilateral
     while True:
-        inward = random.random((4, 2)) * (config.quadrilateral * side)
-        moved = (_UNIT * outer + _INWARD * inward).astype(np.float32)
-        back = cv2.getPerspectiveTransform(target, moved)
-        depths = [back[2, 0] * x + back[2, 1] * y + 1.0 for x, y in target.tolist()]
+        inward = random.random((4, 2)) * reach
+        moved = _UNIT * outer + _INWARD * inward
+        depths = _depths(*moved.tolist())
         if max(depths) < STEEPEST * min(depths):
-            return cv2.getPerspectiveTransform(moved, target), back
+            moved, target = moved.astype(np.float32), _UNIT * np.float32(side)
+            return cv2.getPerspectiveTransform(moved, target), cv2.getPerspectiveTransform(target, moved)
+
+
+def _depths(one, two, three, four):
+    """Depths at the corners of the perspective that maps a square onto a quadrilateral of four (x, y)."""
+    (ax, ay), (bx, by) = ((p[0] - three[0], p[1] - three[1]) for p in (two, four))
+    cx, cy = (one[k] - two[k] + three[k] - four[k] for k in (0, 1))
+    scale = ax * by - bx * ay
+    across, down = (cx * by - bx * cy) / scale, (ax * cy - cx * ay) / scale
+    return 1.0, 1.0 + across, 1.0 + across + down, 1.0 + down
 
 
 def placed(shapes, centres, perspective):

@@ -44,6 +44,22 @@ def test_shared_perspective_keeps_the_usual_length():
     assert np.median(widths) == pytest.approx(100, rel=0.25)
 
 
+def test_depths_are_those_of_the_perspective():
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+    moved = corners * 300 + np.random.default_rng(0).uniform(-60, 60, (4, 2)).astype(np.float32)
+    homography = cv2.getPerspectiveTransform(corners, moved)
+    expected = np.column_stack([corners, np.ones(4)]) @ homography[2]
+    assert np.allclose(polygons._depths(*moved.tolist()), expected, atol=1e-5)
+
+
+def test_perspectives_are_not_steep():
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        _, back = polygons.quadrilateral(random, 400, RELEASE)
+        depths = [[x, y, 1.0] @ back[2] for x in (0, 400) for y in (0, 400)]
+        assert max(depths) < (polygons.STEEPEST + 1e-3) * min(depths)
+
+
 def test_placed_outlines_lie_around_their_centres():
     random = np.random.default_rng(1)
     centres = random.uniform(50, 400, (20, 2)).astype(np.float32)

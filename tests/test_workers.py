@@ -73,6 +73,17 @@ def test_any_number_of_workers_gives_the_same_examples(bank, count):
     assert all(getattr(made[0], name).flags.writeable for name in ARRAYS)
 
 
+def test_without_shared_memory_the_pipe_serves(bank, monkeypatch):
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    made = workers.examples(bank, 7, 75, SYNTHESIS, 3, 30, 2)
+    assert all(same(one, synthetic.example(bank, 7, 3 + k, 75, SYNTHESIS)) for k, one in enumerate(made))
+
+
+def test_a_result_larger_than_its_place_goes_through_the_pipe():
+    made = workers.ordered(np.ones, [10, 5, 100_000, 20], 1)
+    assert [len(one) for one in made] == [10, 5, 100_000, 20]
+
+
 def test_without_workers_this_process_computes_the_same(bank):
     made = workers.examples(bank, 3, 64, SYNTHESIS, 7, 9)
     assert [example.provenance["index"] for example in made] == [7, 8]
