@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: universal venv test lint clean
+.PHONY: universal venv test lint bench clean
 
 universal: $(VENV)/.installed
 	$(RUN) -m train.universal --out runs/quick --resume
@@ -20,6 +20,10 @@ test: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+bench: $(VENV)/.installed
+	$(RUN) -m benchmarks.synthesis $(if $(TILES),--tiles $(TILES))
+	$(RUN) -m benchmarks.pipeline $(if $(TILES),--tiles $(TILES))
 
 clean:
 	rm -rf $(VENV) build *.egg-info

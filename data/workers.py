@@ -25,8 +25,8 @@ import numpy as np
 
 from data import synthetic, tiles
 
-BLOCK = 8  # consecutive examples that a worker makes and sends together
-AHEAD = 4  # results that wait in a worker, so that a slow one does not hold up the others
+BLOCK = 16  # consecutive examples that a worker makes and sends together
+AHEAD = 3  # results that wait in a worker, so that a slow one does not hold up the others
 PIPE = 1 << 20  # bytes of a pipe's buffer, where the system lets it be set
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 WORD = np.dtype("<u8")
