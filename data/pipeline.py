@@ -6,10 +6,43 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from data import synthetic, workers
+from data import patches, synthetic, workers
 
 CHANNELS = {"image": 3, "reference": 3, "real": 3, "target": 1}
+LABELLED = {"image": 3, "target": 1}
 THREADS = 2  # that make examples where there are no worker processes
+
+
+def labelled(images, config, start=0):
+    """Patches of labelled images as an endless dataset of dicts of uint8 tensors: image (s, s, 3), target (s, s, 1).
+
+    Args:
+        images: list of `data.labelled.Labelled` at 40X.
+        config: `Config`.
+        start: first index.
+    """
+    function = functools.partial(_patch, images, config)
+    shape = (config.schedule.patch,) * 2
+    return _range(start).map(_tensors(function, LABELLED, shape), num_parallel_calls=THREADS, deterministic=True)
+
+
+def _patch(images, config, index):
+    return patches.training(images, config, int(index))
+
+
+def _range(start, step=1):
+    return tf.data.Dataset.range(start, tf.int64.max, step)
+
+
+def _tensors(function, channels, shape, stateful=False):
+    """From a function of an index to arrays, a function of an index to a dict of uint8 tensors (*shape, count)."""
+
+    def tensors(index):
+        made = tf.numpy_function(function, [index], [tf.uint8] * len(channels), stateful=stateful)
+        pairs = zip(channels.items(), made, strict=True)
+        return {name: tf.ensure_shape(tensor, (*shape, count)) for (name, count), tensor in pairs}
+
+    return tensors
 
 
 class Source:
@@ -19,15 +52,16 @@ class Source:
     for the whole process, which doubled the time of a training step on 2 cores.
     """
 
-    def __init__(self, bank, config, workers=0):
+    def __init__(self, bank, config, workers=0, images=()):
         """Starts nothing yet.
 
         Args:
             bank: `data.tiles.Bank`.
             config: `Config`.
             workers: processes; 0 for threads of this one, which are enough to feed a training on a CPU.
+            images: labelled ones, `data.labelled.Labelled` at 40X, whose patches join every task batch.
         """
-        self.bank, self.config, self.workers = bank, config, workers
+        self.bank, self.config, self.workers, self.images = bank, config, workers, images
         self.error = None  # the exception behind the dataset's own, if worker processes failed
         self._blocks, self._next = None, 0
 
@@ -38,18 +72,11 @@ class Source:
             start: first index: where a resumed run goes on.
         """
         side = self.config.schedule.patch
-        shape = (workers.BLOCK, side, side) if self.workers else (side, side)
-        function = self._block if self.workers else self._example
-
-        def tensors(index):
-            made = tf.numpy_function(function, [index], [tf.uint8] * len(CHANNELS), stateful=bool(self.workers))
-            pairs = zip(CHANNELS.items(), made, strict=True)
-            return {name: tf.ensure_shape(tensor, (*shape, count)) for (name, count), tensor in pairs}
-
         if not self.workers:
-            indices = tf.data.Dataset.range(start, tf.int64.max)
-            return indices.map(tensors, num_parallel_calls=THREADS, deterministic=True)
-        return tf.data.Dataset.range(start, tf.int64.max, workers.BLOCK).map(tensors).unbatch()
+            tensors = _tensors(self._example, CHANNELS, (side, side))
+            return _range(start).map(tensors, num_parallel_calls=THREADS, deterministic=True)
+        tensors = _tensors(self._block, CHANNELS, (workers.BLOCK, side, side), stateful=True)
+        return _range(start, workers.BLOCK).map(tensors).unbatch()
 
     def rounds(self, updates, start=0):
         """Batches for whole training rounds: leading dimensions (updates, batch), endless.
@@ -59,9 +86,17 @@ class Source:
             start: first index.
 
         Returns:
-            tf.data.Dataset of dicts of (updates, batch, s, s, channels) uint8.
+            tf.data.Dataset of dicts of (updates, batch, s, s, channels) uint8; with labelled images also
+            `labelled_image` and `labelled_target`, `schedule.labelled_batch` of them in each batch.
         """
-        batches = self.dataset(start).batch(self.config.schedule.batch, drop_remainder=True)
+        schedule = self.config.schedule
+        batches = self.dataset(start).batch(schedule.batch, drop_remainder=True)
+        if self.images:
+            real = labelled(self.images, self.config, start // schedule.batch * schedule.labelled_batch)
+            real = real.batch(schedule.labelled_batch, drop_remainder=True)
+            batches = tf.data.Dataset.zip((batches, real)).map(
+                lambda synthetic, real: synthetic | {f"labelled_{name}": part for name, part in real.items()}
+            )
         return batches.batch(updates, drop_remainder=True).prefetch(2)
 
     def close(self):

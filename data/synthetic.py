@@ -34,21 +34,29 @@ class Example:
     provenance: dict
 
     def target(self, losses):
-        """Target of the task network as bits: 1 nucleus, 2 contour, 4 detection [release].
+        """The task network's target for this example, (s, s) uint8, see `target`."""
+        return target(self.labels, self.centres, self.contours, losses)
 
-        Args:
-            losses: `Losses`, for the kind of detection target.
 
-        Returns:
-            (s, s) uint8.
-        """
-        if losses.detection == "core":
-            detection = synthesis.cores(np.ascontiguousarray(self.labels))
-        else:
-            square = np.ones((losses.centre_dilation, losses.centre_dilation), np.uint8)
-            detection = cv2.dilate(self.centres.astype(np.uint8), square) > 0
-        bits = (self.labels > 0) * NUCLEUS + self.contours * CONTOUR + detection * CENTRE
-        return bits.astype(np.uint8)
+def target(labels, centres, contours, losses):
+    """Target of the task network as bits: 1 nucleus, 2 contour, 4 detection [release].
+
+    Args:
+        labels: (s, s) uint16 instance labels, 0 is background.
+        centres: (s, s) bool, one pixel for each nucleus.
+        contours: (s, s) bool.
+        losses: `Losses`, for the kind of detection target.
+
+    Returns:
+        (s, s) uint8.
+    """
+    if losses.detection == "core":
+        detection = synthesis.cores(np.ascontiguousarray(labels))
+    else:
+        square = np.ones((losses.centre_dilation, losses.centre_dilation), np.uint8)
+        detection = cv2.dilate(centres.astype(np.uint8), square) > 0
+    bits = (labels > 0) * NUCLEUS + contours * CONTOUR + detection * CENTRE
+    return bits.astype(np.uint8)
 
 
 def training(bank, config, index):

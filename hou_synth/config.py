@@ -86,9 +86,11 @@ class Networks:
 
     refiner_blocks: int = 7  # residual blocks: 7 give the paper's 21 convolutions, release 5 (17)
     discriminator: str = "paper"  # "paper": 15 convolutions, 3 pools; "release": 21 convolutions
+    network: str = "unet"  # the task network: "unet", 39 convolutions in the release; "cnn", the paper's 15
     unet_widths: tuple[int, ...] = (16, 32, 64, 128, 256)  # channels by level; release
     unet_down: tuple[int, ...] = (3, 4, 4, 5, 6)  # convolutions by level going down; release
     unet_up: tuple[int, ...] = (5, 4, 4, 3)  # and going up, deepest first; release
+    cnn_widths: tuple[int, ...] = (16, 32, 64)  # channels at full, half and quarter resolution; ours
     normalisation: bool = False  # batch normalisation in the task network; release off
 
 
@@ -116,6 +118,7 @@ class Schedule:
 
     patch: int = 75  # side of a patch; paper 75 (and 200), release 400
     batch: int = 10  # patches in a batch; release
+    labelled_batch: int = 22  # labelled patches in a task batch besides, where there are labelled images; release
     pool: int = 4096  # refined patches kept; release 64000, which at 75x75 is 2.5 GB of memory
     optimizer: str = "momentum"  # "momentum": SGD 0.95 as in the release; "adam"
     refiner_rate: float = 3e-6  # learning rates for losses summed over pixels; release
@@ -162,6 +165,7 @@ class Config:
 
 
 CHOICES = {
+    "network": ("unet", "cnn"),
     "discriminator": ("paper", "release"),
     "realism": ("paper", "release"),
     "detection": ("centre", "core"),
@@ -234,6 +238,7 @@ _OUR_TRAINING = {
     "decay": True,
     "patch": 96,
     "batch": 10,
+    "labelled_batch": 10,  # as many as synthetic ones, which doubles the time of an update
     "pool": 1024,
     "refiner_steps": 40,
     "discriminator_steps": 100,

@@ -171,19 +171,37 @@ def scores(predicted, true):
     return {name: measure.equation(pairs) for name, measure in MEASURES.items()}
 
 
-def with_mean(rows):
-    """Appends the mean of every measure to a list of dicts `image` + `MEASURES`; no rows, no mean."""
-    if not rows:
-        return []
-    return rows + [{"image": "mean", **{name: float(np.mean([row[name] for row in rows])) for name in MEASURES}}]
+def mean(rows):
+    """Mean of every measure over a list of dicts that hold `MEASURES`."""
+    return {name: float(np.mean([row[name] for row in rows])) for name in MEASURES}
 
 
-def aligned(rows):
+def with_mean(rows, column="image"):
+    """Appends the mean of every measure, called `mean` in a column, to a list of dicts; no rows, no mean."""
+    return [*rows, {column: "mean", **mean(rows)}] if rows else []
+
+
+def cells(rows, columns=("image",)):
+    """Lists of texts, the header first: `columns` of a list of dicts, then the measures with four decimals."""
+    texts = [[str(row.get(name, "")) for name in columns] + [f"{row[name]:.4f}" for name in MEASURES] for row in rows]
+    return [[*columns, *MEASURES], *texts]
+
+
+def aligned(rows, columns=("image",)):
     """Text table of such a list of dicts."""
-    width = max([len("image")] + [len(row["image"]) for row in rows])
-    lines = ["image".ljust(width) + "".join(f"{name:>8}" for name in MEASURES)]
-    lines += [row["image"].ljust(width) + "".join(f"{row[name]:8.4f}" for name in MEASURES) for row in rows]
-    return "\n".join(lines)
+    lines = cells(rows, columns)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = [str.ljust] * len(columns) + [str.rjust] * len(MEASURES)
+    return "\n".join(
+        "  ".join(side(text, width) for text, side, width in zip(line, sides, widths, strict=True)) for line in lines
+    )
+
+
+def markdown(rows, columns=("image",)):
+    """Markdown table of such a list of dicts."""
+    header, *texts = ([text.replace("|", r"\|") for text in line] for line in cells(rows, columns))
+    rule = ["---"] * len(columns) + ["---:"] * len(MEASURES)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *texts])
 
 
 def _maps(folder):

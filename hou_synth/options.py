@@ -44,6 +44,25 @@ def configuration(arguments, default):
     return config.preset(arguments.preset or default, **changes)
 
 
+def given(arguments):
+    """The options of the configuration that a command line names, as words for another command's line.
+
+    Args:
+        arguments: `argparse.Namespace`.
+
+    Returns:
+        List of str.
+    """
+    names = ["preset"] + [f.name for group in config.GROUPS for f in dataclasses.fields(getattr(config.Config, group))]
+    named = {name: getattr(arguments, name, None) for name in names}
+    return [word for name, value in named.items() if value is not None for word in _words(name, value)]
+
+
+def _words(name, value):
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ["--" + name.replace("_", "-"), text]
+
+
 def _meanings(group):
     """Field -> the comment behind it in the source, which says what it is and where it comes from."""
     return dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(group), re.MULTILINE))

@@ -49,3 +49,22 @@ def with_code(name):
         return layers.Concatenate(name=name)([x, layers.Add(name=f"{name}_tiled")([blank, code])])
 
     return apply
+
+
+def convolutions(width, count, name, normalisation):
+    """A row of 3x3 convolutions with leaky ReLU, batch-normalised if asked for."""
+
+    def apply(x):
+        for number in range(1, count + 1):
+            x = layers.Conv2D(width, 3, padding="same", use_bias=not normalisation, name=f"{name}_{number}")(x)
+            if normalisation:
+                x = layers.BatchNormalization(name=f"{name}_{number}_norm")(x)
+            x = layers.LeakyReLU(SLOPE, name=f"{name}_{number}_leaky")(x)
+        return x
+
+    return apply
+
+
+def maps(logits):
+    """Two channels of logits as the task network's dict of `segmentation` and `detection`."""
+    return {"segmentation": logits[..., :1], "detection": logits[..., 1:]}

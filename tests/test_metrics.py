@@ -143,3 +143,26 @@ def test_command_names_what_fails_and_does_the_others(folders, capsys):
 def test_command_without_a_folder(tmp_path, capsys):
     assert metrics.main([str(tmp_path / "nowhere"), str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def row(value, **texts):
+    return {**texts, **dict.fromkeys(metrics.MEASURES, value)}
+
+
+def test_mean_of_rows_by_hand():
+    rows = [row(0.25, set="a"), row(1.0, set="b")]
+    assert metrics.with_mean(rows, "set") == [*rows, row(0.625, set="mean")]
+    assert metrics.with_mean([]) == []
+
+
+def test_tables_of_two_columns():
+    rows = metrics.with_mean([row(0.5, image="a|b", type="lung"), row(1.0, image="c", type="")])
+    lines = metrics.aligned(rows, ("image", "type")).splitlines()
+    assert lines[0].split() == ["image", "type", *metrics.MEASURES]
+    assert [line[:11] for line in lines[1:]] == ["a|b    lung", "c          ", "mean       "]
+    assert lines[3].split()[1:] == ["0.7500"] * len(metrics.MEASURES)
+    header, rule, first, second, mean = metrics.markdown(rows, ("image", "type")).splitlines()
+    assert header == f"| image | type | {' | '.join(metrics.MEASURES)} |"
+    assert rule.replace("-", "").split() == ["|"] * 3 + [":", "|"] * len(metrics.MEASURES)
+    assert first == r"| a\|b | lung |" + " 0.5000 |" * len(metrics.MEASURES)
+    assert second.startswith("| c |  | 1.0000") and mean.startswith("| mean |  | 0.7500")

@@ -4,9 +4,11 @@ import pytest
 import tensorflow as tf
 
 from hou_synth import config
+from models.cnn import cnn
 from models.discriminator import discriminator, smallest_patch
 from models.refiner import refiner
-from models.unet import multiple, padded, unet
+from models.task import multiple, padded, task
+from models.unet import unet
 
 PAPER = config.preset("paper").networks
 RELEASE = config.preset("release").networks
@@ -46,6 +48,26 @@ def test_unet_layers():
         "segmentation": 1,
         "detection": 1,
     }
+
+
+def test_cnn_layers():
+    model = cnn(PAPER)
+    assert (convolutions(model), count(model, keras.layers.MaxPooling2D)) == (15, 2)
+    assert {name: logits.shape[-1] for name, logits in model.output.items()} == {"segmentation": 1, "detection": 1}
+
+
+def test_cnn_sees_about_the_paper_s_patch():
+    model, image = cnn(PAPER), tf.zeros((1, 160, 160, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        middle = model(image)["segmentation"][0, 80, 80, 0]
+    seen = tf.reduce_any(tape.gradient(middle, image)[0] != 0, axis=(0, 2))
+    assert 70 <= int(tf.reduce_sum(tf.cast(seen, tf.int32))) <= 110
+
+
+@pytest.mark.parametrize("network", ["unet", "cnn"])
+def test_task_is_the_network_that_is_asked_for(network):
+    assert task(config.preset("quick", network=network).networks).name == network
 
 
 @pytest.mark.parametrize("side", [64, 75, 200])
@@ -94,9 +116,10 @@ def test_patches_from_64_on_fit_the_paper_networks():
     assert smallest_patch(PAPER) <= 64
 
 
+@pytest.mark.parametrize("build", [unet, cnn])
 @pytest.mark.parametrize("shape", [(16, 16), (75, 64), (1, 5), (130, 33)])
-def test_padded_gives_maps_of_the_image_s_size(shape):
-    model = unet(SMALL)
+def test_padded_gives_maps_of_the_image_s_size(shape, build):
+    model = build(SMALL)
     maps = padded(model, tf.zeros((2, *shape, 3)), multiple(model))
     assert all(maps[name].shape == (2, *shape, 1) for name in ("segmentation", "detection"))
 

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from hou_synth import config
-from train import trainer as module
+from train import task as module
 from train.trainer import UniversalTrainer
 
 TINY = {

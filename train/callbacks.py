@@ -38,6 +38,21 @@ class Finite(keras.callbacks.Callback):
                 )
 
 
+class Means(keras.callbacks.Callback):
+    """Means of the values that the training step returned, in `values`; Keras keeps the last ones alone."""
+
+    def on_train_begin(self, logs=None):
+        """Forgets earlier rounds."""
+        self.values, self.rounds = {}, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Takes in the values of the round."""
+        self.rounds += 1
+        for name, value in (logs or {}).items():
+            mean = self.values.get(name, 0.0)
+            self.values[name] = mean + (float(value) - mean) / self.rounds
+
+
 def save(manager):
     """Writes a checkpoint.
 

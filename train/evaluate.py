@@ -1,101 +1,181 @@
-"""Measures a model against labelled images: `python -m train.evaluate --model PATH --data DIR`.
-
-The only module of `train` that reads label maps of real images.
-"""
+"""Measures a model against labelled images: `python -m train.evaluate --model PATH --data DIR...`."""
 
 import argparse
-import functools
 import pathlib
 import sys
 
-import numpy as np
 from tqdm import tqdm
 
-from hou_synth import command, files, inference, labels, metrics, segment
+from data import labelled
+from hou_synth import command, files, inference, metrics
+from train import outlines, sources
 
-TRUE_OUTLINE = (255, 255, 0)  # colour of the outlines of true nuclei, RGB
 OTSU = "otsu"  # instead of a model's path: the baseline without training
+COLUMNS = ("set", "type", "image")  # of a row, before the measures
 
 
-def method(args):
-    """Function from a uint8 RGB image to its label map: a model, or the Otsu baseline."""
-    if args.model != OTSU:
-        network = inference.load(args.model)
-        return functools.partial(
-            inference.segment,
-            network,
-            normalise=not args.no_normalise,
-            microns_per_pixel=args.microns_per_pixel,
-            settings=inference.thresholds(args.model),
-        )
+def method(path, normalise=True):
+    """Function from a uint8 RGB image and its microns per pixel to its label map: a model, or the Otsu baseline."""
+    if path == OTSU:
+        return otsu
+    network, settings = inference.load(path), inference.thresholds(path)
 
-    def otsu(image):
-        nuclei = inference.otsu_nuclei(inference.at_40x(image, args.microns_per_pixel))
-        return inference.on_pixels(nuclei, image.shape[:2])
+    def segmented(image, microns_per_pixel):
+        return inference.segment(network, image, normalise, microns_per_pixel, settings)
 
-    return otsu
+    return segmented
 
 
-def labelled(path):
-    """Image and true label map of an image's path.
+def otsu(image, microns_per_pixel):
+    """Label map of an image by the baseline without training."""
+    return inference.on_pixels(inference.otsu_nuclei(inference.at_40x(image, microns_per_pixel)), image.shape[:2])
+
+
+def measured(segmented, item, overlays=None):
+    """Scores of one image, on its own pixels.
+
+    Args:
+        segmented: function of an image and its microns per pixel that returns an (h, w) label map.
+        item: `data.labelled.Labelled`.
+        overlays: folder to draw true and predicted outlines into, side by side.
+
+    Returns:
+        Dict of `type`, `image` and the measures of `metrics.scores`.
+    """
+    predicted = segmented(item.image, item.microns_per_pixel)
+    row = {"type": item.type, "image": item.name, **metrics.scores(predicted, item.labels)}
+    if overlays:
+        outlines.write(overlays, item, predicted)
+    return row
+
+
+def measured_set(segmented, name, entries, overlays=None, on_error=None):
+    """Rows of one set: `set` and what `measured` returns.
+
+    Args:
+        segmented: as for `measured`.
+        name: the set's.
+        entries: list of `data.labelled.Entry`.
+        overlays: folder for outlines.
+        on_error: called with the ValueError of an image, which is then left out; by default it is raised.
+
+    Returns:
+        List of dicts, in the order of the entries.
 
     Raises:
-        ValueError: if there is no label map, or its size is not the image's.
+        ValueError: naming the image that cannot be read or measured, without `on_error`.
     """
-    image, true = labels.image(path), labels.read(labels.partner(path))
-    if image.shape[:2] != true.shape:
-        raise ValueError(f"Expected a label map of shape {image.shape[:2]}. Received: {true.shape}.")
-    return image, true
+    rows = []
+    for entry in tqdm(entries, desc=name, unit="image", disable=None):
+        try:
+            rows.append({"set": name, **measured(segmented, labelled.read(entry), overlays)})
+        except (ValueError, OSError) as error:
+            failure = ValueError(f"{name}/{entry.name}: {error}")
+            if on_error is None:
+                raise failure from error
+            on_error(failure)
+    return rows
 
 
-def measured(segmented, path, overlays):
-    """Row of the table for one image; also draws true and predicted outlines side by side into `overlays`."""
-    image, true = labelled(path)
-    predicted = segmented(image)
-    if overlays:
-        pair = [segment.overlay(image, true, TRUE_OUTLINE), segment.overlay(image, predicted)]
-        files.write_png(overlays / f"{path.stem}_overlay.png", np.concatenate(pair, axis=1))
-    return {"image": path.stem, **metrics.scores(predicted, true)}
+def grouped(rows, column):
+    """Rows of each value of a column, in order of appearance."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(row[column], []).append(row)
+    return groups
+
+
+def means(rows, column):
+    """Mean of every measure for each value of a column, and its number of images."""
+    return [
+        {column: name, "images": len(members), **metrics.mean(members)}
+        for name, members in grouped(rows, column).items()
+    ]
+
+
+def tables(rows):
+    """Tables of one set, (title, columns, rows): its images and their mean; its tissue types, if several."""
+    name, types = rows[0]["set"], means(rows, "type")
+    found = [(name, ("image", "type"), metrics.with_mean(rows))]
+    return found + ([(f"{name}, tissue types", ("type", "images"), types)] if len(types) > 1 else [])
+
+
+def closing(rows):
+    """Table of the sets, if several; its mean counts every set once, however many images it has."""
+    sets = means(rows, "set")
+    return [("all sets", ("set", "images"), metrics.with_mean(sets, "set"))] if len(sets) > 1 else []
+
+
+def report(rows):
+    """Markdown of rows with `set`, `type`, `image` and measures: tables of each set, its types, and all sets."""
+    found = [table for members in grouped(rows, "set").values() for table in tables(members)]
+    return "\n".join(
+        f"## {title}\n\n{metrics.markdown(members, columns)}\n" for title, columns, members in found + closing(rows)
+    )
+
+
+def show(found):
+    """Prints tables."""
+    for title, columns, rows in found:
+        print(f"{title}\n{metrics.aligned(rows, columns)}\n", flush=True)
 
 
 def arguments(argv):
     """Parsed command line."""
     parser = argparse.ArgumentParser(prog="train.evaluate", description="Measures a model on labelled images.")
     parser.add_argument("--model", required=True, help="SavedModel, or `otsu` for the baseline without training")
-    parser.add_argument("--data", required=True, help="folder of images and <stem>_labels.png, .tif or .npy")
-    parser.add_argument("--out", help="CSV file for the table")
-    parser.add_argument("--overlays", type=pathlib.Path, help="folder for true (yellow) and predicted (green) outlines")
-    parser.add_argument("--limit", type=int, help="measure only the first N images")
-    parser.add_argument("--microns-per-pixel", type=float, help="resolution of the images, by default 0.25 (40X)")
+    sources.add_data(parser, required=True)
+    parser.add_argument("--limit", type=int, help="measure only the first N images of each set")
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")
-    return parser.parse_args(argv)
+    parser.add_argument("--out", type=pathlib.Path, help="CSV file for the images; Markdown tables are put beside it")
+    parser.add_argument("--overlays", type=pathlib.Path, help="folder for true (yellow) and predicted (green) outlines")
+    parser.add_argument("--strict", action="store_true", help="stop at the first image that fails")
+    args = parser.parse_args(argv)
+    if args.limit is not None and args.limit < 1:
+        raise ValueError(f"Expected --limit of at least 1. Received: {args.limit}.")
+    return args
+
+
+def make_room(args):
+    """Refuses older results and makes the folder of new ones, so that nothing fails after the measuring."""
+    if args.out and (args.out.suffix == ".md" or args.out.is_dir()):
+        raise ValueError(f"Expected --out to be a CSV file; Markdown is put beside it. Received: {args.out}.")
+    for path in filter(None, (args.out, args.out and args.out.with_suffix(".md"), args.overlays)):
+        files.refuse_existing(path)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def measure(args, on_error):
+    """Measures, prints and draws set by set; returns all rows."""
+    found, rows = sources.sets(args, args.data, on_error), []
+    make_room(args)
+    segmented = method(args.model, not args.no_normalise)
+    for name, entries in found.items():
+        overlays = args.overlays and (args.overlays / name if len(found) > 1 else args.overlays)
+        members = measured_set(segmented, name, entries[: args.limit], overlays, on_error)
+        if members:
+            show(tables(members))
+        if members and overlays:
+            outlines.write_sheets(overlays, members)
+        rows += members
+    show(closing(rows))
+    return rows
 
 
 @command.command
 def main(argv=None):
-    """Measures a model and prints the table; returns the exit code."""
-    args = arguments(argv)
-    if args.limit is not None and args.limit < 1:
-        raise ValueError(f"Expected --limit of at least 1. Received: {args.limit}.")
-    paths = labels.find(args.data)[: args.limit]
-    if not paths:
-        raise ValueError(f"Expected a folder with labelled images. Received: {args.data}, which has none.")
-    for output in filter(None, (args.out, args.overlays)):
-        files.refuse_existing(output)
-    segmented = method(args)
-    if args.overlays:
-        args.overlays.mkdir(parents=True, exist_ok=True)
-    rows, failures = [], 0
-    for path in tqdm(paths, unit="image", disable=None):
-        try:
-            rows.append(measured(segmented, path, args.overlays))
-        except (ValueError, OSError) as error:
-            command.complain(f"{path.name}: {error}")
-            failures += 1
-    rows = metrics.with_mean(rows)
-    print(metrics.aligned(rows))
-    if args.out:
-        files.write_csv(args.out, rows, ("image", *metrics.MEASURES))
+    """Measures a model and prints the tables; returns the exit code."""
+    args, failures = arguments(argv), []
+
+    def skip(error):
+        command.complain(error)
+        failures.append(error)
+
+    rows = measure(args, None if args.strict else skip)
+    if args.out:  # the CSV has no means: whoever groups its rows would count them as images
+        files.write_csv(args.out, rows, (*COLUMNS, *metrics.MEASURES))
+        files.write_text(args.out.with_suffix(".md"), report(rows))
     return command.MISTAKE if failures else 0
 
 

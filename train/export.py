@@ -8,7 +8,7 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from models.unet import multiple, padded
+from models.task import multiple, padded
 
 
 def next_version(folder):

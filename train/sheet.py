@@ -5,9 +5,9 @@ import numpy as np
 
 from data import synthetic
 from hou_synth import files
-from train.trainer import signed, unsigned
+from train.outlines import HEAD, titled
+from train.task import signed, unsigned
 
-_HEAD = 18  # pixels of the line of text above a row
 _SIDE = 128  # smaller patches are enlarged to about this
 _COLUMNS = ("mask", "initial", "reference", "refined", "task")
 
@@ -32,7 +32,7 @@ def contact_sheet(trainer, bank, config, path, count=10):
     for example, image, weight, output in zip(examples, unsigned(refined).numpy(), weights, shown, strict=True):
         columns = [_coloured(example.labels), example.image, example.reference, image, _grey(output)]
         row = np.repeat(np.repeat(np.hstack(columns), scale, 0), scale, 1)
-        rows.append(_titled(row, f"{example.provenance['tile']}   weight {weight:.3g}"))
+        rows.append(titled(row, f"{example.provenance['tile']}   weight {weight:.3g}"))
     files.write_png(path, np.vstack(rows))
 
 
@@ -56,14 +56,8 @@ def _coloured(labels):
     return palette[labels]
 
 
-def _titled(row, text):
-    head = np.full((_HEAD, row.shape[1], 3), 255, np.uint8)
-    cv2.putText(head, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.vstack([head, row])
-
-
 def _titles(side):
-    head = np.full((_HEAD, side * len(_COLUMNS), 3), 255, np.uint8)
+    head = np.full((HEAD, side * len(_COLUMNS), 3), 255, np.uint8)
     for number, text in enumerate(_COLUMNS):
         cv2.putText(head, text, (side * number + 4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     return head

@@ -1,58 +1,16 @@
 """The custom training loop: three networks, three tapes, three optimisers, one schedule."""
 
-import functools
-
-import keras
 import tensorflow as tf
 
-from data.synthetic import CENTRE, NUCLEUS
 from models import losses
 from models.discriminator import discriminator
-from models.importance import effective_share, importance
+from models.importance import importance
 from models.refiner import refiner
-from models.unet import multiple, padded, unet
 from train.pool import Pool
-
-MOMENTUM = 0.95  # release
-
-
-def signed(images):
-    """uint8 0 to 255 -> float32 in [-1, 1]."""
-    return tf.cast(images, tf.float32) / 127.5 - 1.0
+from train.task import TaskTrainer, signed, unsigned
 
 
-def unsigned(images):
-    """float32 in [-1, 1] -> uint8 0 to 255."""
-    return tf.cast(tf.round(tf.clip_by_value((images + 1.0) * 127.5, 0.0, 255.0)), tf.uint8)
-
-
-def truth(target):
-    """Target bits, (b, h, w, 1) uint8 -> dict of float32 maps for the task loss."""
-    return {
-        "segmentation": tf.cast(tf.bitwise.bitwise_and(target, NUCLEUS) > 0, tf.float32),
-        "detection": tf.cast(tf.bitwise.bitwise_and(target, CENTRE) > 0, tf.float32),
-    }
-
-
-def stained(images, amount, seed):
-    """Images of other laboratories: random optical density by channel, random gain and offset [ours].
-
-    Args:
-        images: (b, h, w, 3) float32 in [-1, 1].
-        amount: 0 leaves them alone; 0.25 is a strong variation.
-        seed: (2,) int32.
-
-    Returns:
-        (b, h, w, 3) float32 in [-1, 1].
-    """
-    shape = (tf.shape(images)[0], 3, 1, 3)
-    density, gain, offset = tf.unstack(tf.random.stateless_uniform(shape, seed, -amount, amount), axis=1)
-    light = tf.pow(tf.clip_by_value((images + 1.0) / 2.0, 1 / 255, 1.0), tf.exp(density[:, None]))
-    light = light * (1.0 + gain[:, None, :, :1] / 2.0) + offset[:, None] / 8.0
-    return tf.clip_by_value(2.0 * light - 1.0, -1.0, 1.0)
-
-
-class UniversalTrainer(keras.Model):
+class UniversalTrainer(TaskTrainer):
     """Refiner, discriminator and task network with one training step each.
 
     A batch is a dict of uint8 tensors: `image` (initial synthetic patch), `reference`, `real` (a second real
@@ -67,39 +25,15 @@ class UniversalTrainer(keras.Model):
             task_updates: task updates of the whole run, over which the task rate decays.
             refined: whether the task network learns from refined and weighted patches, or from initial ones.
         """
-        super().__init__(name="universal")
-        schedule = config.schedule
-        self.config, self.refined = config, refined
+        super().__init__(config, task_updates, name="universal")
+        schedule, self.refined = config.schedule, refined
         self.refiner = refiner(config.networks)
         self.discriminator = discriminator(config.networks)
-        self.task = unet(config.networks)
-        self.multiple = multiple(self.task)
-        self.pixels = losses.pixel_weights(schedule.patch, config.losses.border, config.losses.border_weight)
         self.pool = Pool(schedule.pool if refined else 1, schedule.patch)
-        self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
         self.seen = tf.Variable([0.0, 0.0], trainable=False, name="seen")  # synthetic and real inputs of D
-        rate = schedule.task_rate
-        if schedule.decay:
-            rate = keras.optimizers.schedules.CosineDecay(rate, max(task_updates, 1), alpha=0.01)
         self.refiner_optimizer = self._optimizer(schedule.refiner_rate, self.refiner)
         self.discriminator_optimizer = self._optimizer(schedule.discriminator_rate, self.discriminator)
-        self.task_optimizer = self._optimizer(rate, self.task)
-        # Traced once each, however often a round calls them and however many phases compile anew.
-        self.refine, self.discriminate, self.segment = map(
-            functools.partial(tf.function, autograph=False),
-            (self.refine_step, self.discriminate_step, self.segment_step),
-        )
-        self.built = True
-
-    def _optimizer(self, rate, network):
-        """Momentum SGD 0.95 [release] or Adam; gradients are clipped variable by variable."""
-        schedule = self.config.schedule
-        if schedule.optimizer == "adam":
-            made = keras.optimizers.Adam(rate, clipnorm=schedule.clip)
-        else:
-            made = keras.optimizers.SGD(rate, momentum=MOMENTUM, clipnorm=schedule.clip)
-        made.build(network.trainable_variables)
-        return made
+        self.refine, self.discriminate = map(self._traced, (self.refine_step, self.discriminate_step))
 
     def compile(self, updates, fill=True, **kwargs):
         """Fixes what a round does.
@@ -109,21 +43,8 @@ class UniversalTrainer(keras.Model):
             fill: whether refined patches are kept in the pool.
             **kwargs: `run_eagerly`, `jit_compile`.
         """
-        super().compile(optimizer=self.task_optimizer, **kwargs)
+        super().compile(**kwargs)
         self.updates, self.fill = updates, fill
-
-    @property
-    def metrics(self):
-        """None: the training steps return the values of the round themselves."""
-        return []
-
-    def call(self, images, training=False):
-        """The task network's logits, for images in [-1, 1] of any size."""
-        return padded(self.task, images, self.multiple, training)
-
-    def probabilities(self, images):
-        """The task network's probabilities, dict of (b, h, w, 1) float32, for images in [-1, 1]."""
-        return {name: tf.sigmoid(logits) for name, logits in self(images).items()}
 
     def patch(self, image, reference):
         """What the task network learns from: the refined patch, or the initial one if nothing is refined.
@@ -171,18 +92,6 @@ class UniversalTrainer(keras.Model):
             values.update(step({name: tensor[number] for name, tensor in data.items()}, self.fill))
         return values
 
-    def _seed(self, salt):
-        """(2,) int64 seed that depends on the run's seed, the step and a salt for every use."""
-        return tf.stack([tf.constant(self.config.schedule.seed * 101 + salt, tf.int64), self.step])
-
-    def _mean(self, values):
-        return tf.nn.compute_average_loss(values)
-
-    def task_loss(self, patch, target, training):
-        """Task loss of each patch, (b,) float32, and the logits."""
-        logits = self(patch, training=training)
-        return losses.segmentation(logits, truth(target), self.pixels), logits
-
     def refine_step(self, batch, fill=True):
         """Updates the refiner: L_G = alpha L_reg + beta L_real + gamma L_hard      [paper, Eq. 6]."""
         self.step.assign_add(1)
@@ -220,32 +129,24 @@ class UniversalTrainer(keras.Model):
         right = tf.concat([real[:count] > 0.5, real[count:] < 0.5], 0)
         return {"discriminator_loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
 
-    def segment_step(self, batch, fill=True):
-        """Updates the task network: L_R = mean of w(X) loss(X)      [paper, Eq. 2]."""
-        self.step.assign_add(1)
-        patches = self.mixed(batch, fill) if self.refined else batch
-        images = signed(patches["image"])
-        weights = self.weight(images, signed(patches["reference"]))
-        if self.config.schedule.stain:
-            images = stained(images, self.config.schedule.stain, self._seed(2))
-        with tf.GradientTape() as tape:
-            each, logits = self.task_loss(images, patches["target"], training=True)
-            loss = self._mean(weights * each)
-        self._apply(tape, loss, self.task, self.task_optimizer)
-        found = tf.cast(logits["segmentation"] > 0, tf.float32)
-        true = truth(patches["target"])["segmentation"]
-        dice = 2.0 * tf.reduce_sum(found * true) / tf.maximum(tf.reduce_sum(found) + tf.reduce_sum(true), 1.0)
-        pixels = tf.cast(tf.size(true), tf.float32) / tf.cast(tf.shape(true)[0], tf.float32)
-        return {
-            "task_loss": self._mean(each) / pixels,  # unweighted, a pixel
-            "dice": dice,
-            "weight": tf.reduce_mean(weights),
-            "effective": effective_share(weights),
-        }
+    def taught(self, batch, fill):
+        """Refined patches with their importance weights, and the real labelled ones, if there are any, with 1.
 
-    def _apply(self, tape, loss, network, optimizer):
-        variables = network.trainable_variables
-        optimizer.apply(tape.gradient(loss, variables), variables)
+        Args:
+            batch: dict of uint8 tensors, also `labelled_image` and `labelled_target` for "universal + real".
+            fill: whether fresh refined patches are kept in the history.
+
+        Returns:
+            As `TaskTrainer.taught`.
+        """
+        patches = self.mixed(batch, fill) if self.refined else batch
+        images, target = signed(patches["image"]), patches["target"]
+        weights = self.weight(images, signed(patches["reference"]))
+        if "labelled_image" not in batch:
+            return images, target, weights
+        real = signed(batch["labelled_image"])
+        weights = tf.concat([weights, tf.ones(tf.shape(real)[0])], 0)
+        return tf.concat([images, real], 0), tf.concat([target, batch["labelled_target"]], 0), weights
 
     def _keep(self, refined, batch, rows):
         """Puts some rows of a refined batch into the pool."""

@@ -15,13 +15,11 @@ import tensorflow as tf
 
 from data import pipeline, tiles
 from hou_synth import command, config, files, instances, metrics, options
-from models.discriminator import smallest_patch
-from train import export, phases, sheet
+from train import export, limits, phases, real, sheet
 from train.callbacks import Checkpoint, Finite, save
 from train.trainer import UniversalTrainer
 
 CHECKPOINT_MINUTES = 3.0
-LARGEST_PATCH = 512
 SCORED = 32  # unseen synthetic patches behind the closing score
 
 
@@ -31,6 +29,7 @@ def arguments(argv):
         prog="python -m train.universal", description="Train a nucleus segmenter on unlabelled H&E tiles."
     )
     parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
+    real.add_data(parser, "--labelled")
     parser.add_argument("--out", help="run folder (default: runs/<preset>)")
     parser.add_argument("--bank", help="tile bank (default: banks/ beside the run folder)")
     parser.add_argument("--rebuild", action="store_true", help="replace a --bank that has other settings")
@@ -55,9 +54,11 @@ def main(argv=None):
     if (run / "scores.json").exists():
         print(f"This run is finished.\n{(run / 'next.txt').read_text()}")
         return 0
+    images = real.images(args, args.labelled) if args.labelled else []
+    check_images(run, images)
     bank = prepare(args, settings, run)
-    record(args, settings, run, bank)
-    with contextlib.closing(pipeline.Source(bank, settings, args.workers)) as source:
+    record(args, settings, run, bank, images)
+    with contextlib.closing(pipeline.Source(bank, settings, args.workers, images)) as source:
         trainer = train(settings, run, source)
     finish(settings, run, bank, trainer, pathlib.Path(args.models), (time.monotonic() - started) / 60)
     return 0
@@ -70,23 +71,7 @@ def check(settings, run, resume):
         ValueError: for sizes that the networks cannot take, a run that exists, or one that is to be resumed
             with another configuration.
     """
-    networks, schedule = settings.networks, settings.schedule
-    side, least, levels = schedule.patch, smallest_patch(networks), len(networks.unet_widths)
-    if not least <= side <= LARGEST_PATCH:
-        raise ValueError(
-            f"Expected a patch of {least} to {LARGEST_PATCH} pixels, which the networks can take. Received: {side}."
-        )
-    if 2 * settings.losses.border >= side:
-        raise ValueError(
-            f"Expected a border under half of the patch's {side} pixels. Received: {settings.losses.border}."
-        )
-    if not 2 <= schedule.batch <= schedule.pool:
-        raise ValueError(f"Expected a batch of 2 to {schedule.pool}, the pool. Received: {schedule.batch}.")
-    if (len(networks.unet_down), len(networks.unet_up)) != (levels, levels - 1):
-        raise ValueError(
-            f"Expected unet_down for {levels} levels and unet_up for {levels - 1}, as unet_widths has {levels}. "
-            f"Received: {networks.unet_down} and {networks.unet_up}."
-        )
+    limits.check(settings)
     if not (run / "config.json").exists():
         return
     if not resume:
@@ -94,6 +79,13 @@ def check(settings, run, resume):
     differing = config.differences(config.load(run / "config.json"), settings)
     if differing:
         raise ValueError(f"Expected the configuration of the run in {run}. Received: {'; '.join(differing)}.")
+
+
+def check_images(run, images):
+    """Raises ValueError if a run that is to be resumed has learned from other labelled images."""
+    earlier = json.loads((run / "run.json").read_text())["labelled"] if (run / "run.json").exists() else None
+    if earlier not in (None, names := [image.name for image in images]):
+        raise ValueError(f"Expected the labelled images of the run in {run}, {earlier}. Received: {names}.")
 
 
 def prepare(args, settings, run):
@@ -107,7 +99,7 @@ def prepare(args, settings, run):
     return bank
 
 
-def record(args, settings, run, bank):
+def record(args, settings, run, bank, images):
     """Writes what runs: `config.json`, and `run.json` with the data and the library versions."""
     config.save(settings, run / "config.json")
     about = {
@@ -115,6 +107,7 @@ def record(args, settings, run, bank):
         "tiles": args.tiles or tiles.EMBEDDED,
         "tile_names": [tile.name for tile in bank.tiles],
         "bank": str(bank.path),
+        "labelled": [image.name for image in images],
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__},
     }
     files.write_text(run / "run.json", json.dumps(about, indent=2) + "\n")
@@ -176,9 +169,7 @@ def train_phase(settings, run, source, trainer, schedule, number, saving):
 def finish(settings, run, bank, trainer, models, minutes):
     """Keeps the networks, exports the SavedModel, scores it on unseen synthetic patches and says what is next."""
     for name in ("refiner", "discriminator", "task"):
-        partial = run / f"{name}.part.keras"
-        getattr(trainer, name).save(partial)
-        partial.replace(run / f"{name}.keras")
+        real.keep(getattr(trainer, name), run / f"{name}.keras")
     served = export.export(trainer.task, models / run.name, [run / "config.json", run / "run.json"])
     scores = synthetic_scores(trainer, bank, settings)
     text = "\n".join(

@@ -1,0 +1,37 @@
+"""The task network, whichever was asked for, on images of any size."""
+
+import tensorflow as tf
+from keras import layers
+
+from models.cnn import cnn
+from models.unet import unet
+
+
+def task(networks):
+    """The task network that `networks.network` names: `models.unet.unet` or `models.cnn.cnn`."""
+    return {"unet": unet, "cnn": cnn}[networks.network](networks)
+
+
+def padded(network, images, multiple, training=False):
+    """Applies a network to images of any size: edges are repeated to the next multiple, and cut off again.
+
+    Args:
+        network: callable, (b, h, w, 3) -> dict of (b, h, w, c).
+        images: (b, h, w, 3) float32, h and w of at least 1.
+        multiple: of the sides that the network takes.
+        training: passed on to the network.
+
+    Returns:
+        dict of (b, h, w, c).
+    """
+    height, width = tf.shape(images)[1], tf.shape(images)[2]
+    rows = tf.minimum(tf.range(-(-height // multiple) * multiple), height - 1)
+    columns = tf.minimum(tf.range(-(-width // multiple) * multiple), width - 1)
+    enlarged = tf.gather(tf.gather(images, rows, axis=1), columns, axis=2)
+    outputs = network(enlarged, training=training)
+    return {name: output[:, :height, :width] for name, output in outputs.items()}
+
+
+def multiple(network):
+    """The number of pixels that both sides of the network's input are a multiple of."""
+    return 2 ** sum(isinstance(layer, layers.MaxPooling2D) for layer in network.layers)

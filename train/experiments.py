@@ -1,0 +1,262 @@
+"""The paper's tables: `python -m train.experiments within|across|dataset --data DIR... --tiles DIR`."""
+
+import argparse
+import csv
+import dataclasses
+import functools
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from data import labelled
+from hou_synth import command, files, metrics, options
+from train import evaluate, finetune, limits, phases, protocols, sources
+from train.trainer import UniversalTrainer
+
+MEASURED = 5  # updates that are timed
+OVERHEAD = 25.0  # seconds of a training beside its updates: start, tracing, export; measured
+SHARE = 0.9  # of the rest is for updates, the others for validation
+COUNTS = ("refiner_steps", "discriminator_steps", "adversarial_rounds", "task_steps", "joint_rounds", "final_steps")
+COLUMNS = ("set", "type", "image", *metrics.MEASURES)
+SHOWN = ("dice1", "dice", "aji", "pq")
+
+
+def arguments(argv):
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.experiments", description="Train and measure the cells of the paper's tables."
+    )
+    parser.add_argument("protocol", choices=("within", "across", "dataset"))
+    sources.add_data(parser, required=True)
+    parser.add_argument("--test", nargs="+", metavar="DIR", help="for `dataset`: labelled images to test on")
+    parser.add_argument("--tiles", help="unlabelled tiles for the label-free rows (default: the embedded tissue)")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("runs/experiments"), help="folder of the cells"
+    )
+    parser.add_argument("--minutes", type=float, help="bound of each training; the number of its updates is cut to it")
+    parser.add_argument("--rows", nargs="+", choices=protocols.ROWS, default=protocols.ROWS, help="[all]")
+    parser.add_argument("--networks", nargs="+", choices=tuple(protocols.NETWORKS), default=["unet", "cnn"])
+    parser.add_argument("--folds", type=int, default=4, help="for `within`: splits [4]")
+    parser.add_argument("--shots", nargs="+", type=int, default=[1, 2, 4, 8], help="images to fine-tune with [1 2 4 8]")
+    options.add_configuration(parser)
+    return parser.parse_args(argv)
+
+
+@command.command
+def main(argv=None):
+    """Runs the cells that are not finished, measures them, writes the table; returns the exit code."""
+    args = arguments(argv)
+    if (args.protocol == "dataset") != bool(args.test):
+        raise ValueError("Expected --test for the protocol dataset, and for no other.")
+    settings = options.configuration(args, "cpu")
+    limits.check(settings)
+    learned = sources.sets(args, args.data)
+    images = [entry for entries in learned.values() for entry in entries]
+    tested = {
+        name: labelled.find(folder)
+        for name, folder in zip(sources.names(args.test or []), args.test or [], strict=True)
+    }
+    tested = tested or {"+".join(learned): images}
+    cells = protocols.cells(
+        args.protocol, splits(args, images), args.networks, args.rows, args.shots, settings.schedule.seed
+    )
+    same(args, settings)
+    rows = []
+    for number, cell in enumerate(cells, 1):
+        print(f"cell {number} of {len(cells)}: {cell.name}", flush=True)
+        train(cell, args, settings)
+        for name, entries in tested.items():
+            rows += measure(cell, args.out, name, entries)
+        write(rows, args, cells[:number])
+    print(pathlib.Path(args.out / f"{args.protocol}.md").read_text(), end="")
+    return 0
+
+
+def splits(args, images):
+    """The protocol's list of `protocols.Split`."""
+    if args.protocol == "within":
+        return protocols.within(images, args.folds)
+    if args.protocol == "across":
+        return protocols.across(images)
+    return [protocols.Split("all", tuple(sorted(image.name for image in images)), ())]
+
+
+def same(args, settings):
+    """Keeps what the cells of a folder have in common in `experiments.json`.
+
+    Raises:
+        ValueError: naming what differs from an earlier sitting.
+    """
+    path = args.out / "experiments.json"
+    own = {"data": args.data, "tiles": args.tiles, "minutes": args.minutes, "options": options.given(args)}
+    if path.exists():
+        earlier = json.loads(path.read_text())
+        differing = [f"{key}: {earlier[key]} != {value}" for key, value in own.items() if earlier[key] != value]
+        if differing:
+            raise ValueError(f"Expected the settings of the cells in {args.out}. Received: {'; '.join(differing)}.")
+        return
+    args.out.mkdir(parents=True, exist_ok=True)
+    files.write_text(path, json.dumps(own, indent=2) + "\n")
+
+
+def train(cell, args, settings):
+    """Trains a cell in a process of its own, unless it is finished.
+
+    Raises:
+        ValueError: if the training fails; the cells before are kept.
+    """
+    run = args.out / cell.name
+    if (run / "scores.json").exists():
+        return
+    process = subprocess.Popen([sys.executable, "-m", *words(cell, args, settings)])
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+    if code == command.INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
+        raise ValueError(f"Expected cell {cell.name} to train. Received: exit code {code}, see above.")
+
+
+def words(cell, args, settings):
+    """The command line of a cell's training, from the module's name on."""
+    where = ["--out", str(args.out / cell.name), "--models", str(args.out / "models"), "--resume"]
+    table = ["--images", *args.images] if args.images else []
+    table += ["--format", args.format] if args.format else []
+    table += ["--microns-per-pixel", str(args.microns_per_pixel)] if args.microns_per_pixel else []
+    data = [*args.data, *table, "--only", *cell.training]
+    wanted = [*options.given(args), "--network", cell.network]
+    seed = ["--seed", str(settings.schedule.seed)]
+    updates = phases.task_updates(phases.phases(settings.schedule))
+    if cell.kind == "supervised":
+        updates = affordable(args, settings, cell, {"task": updates})["task"]
+        return ["train.supervised", "--data", *data, *where, *wanted, "--updates", str(updates)]
+    if cell.kind == "finetune":
+        model = args.out / f"universal-{cell.network}"
+        updates = affordable(args, settings, cell, {"task": finetune.UPDATES})["task"]
+        return ["train.finetune", "--model", str(model), "--data", *data, *where, *seed, "--updates", str(updates)]
+    counts = affordable(args, settings, cell, {name: getattr(settings.schedule, name) for name in COUNTS})
+    schedule = [word for name, count in counts.items() for word in ("--" + name.replace("_", "-"), str(count))]
+    tiles = ["--tiles", args.tiles] if args.tiles else []
+    bank = ["--bank", str(args.out / "tiles.h5")]
+    real = ["--labelled", *data] if cell.kind == "real" else []
+    return ["train.universal", *tiles, *real, *bank, *where, *wanted, *schedule]
+
+
+def affordable(args, settings, cell, counts):
+    """Numbers of updates or rounds, all cut by one factor so that they take at most `--minutes`.
+
+    What an update takes is measured once for each network and kept in `speed.json`, so that all cells of a row
+    have the same number of updates, in every sitting.
+    """
+    if args.minutes is None:
+        return counts
+    path, key = args.out / "speed.json", f"{cell.network}{' + real' if cell.kind == 'real' else ''}"
+    speeds = json.loads(path.read_text()) if path.exists() else {}
+    if key not in speeds:
+        speeds[key] = seconds(settings, cell)
+        files.write_text(path, json.dumps(speeds, indent=2) + "\n")
+    cost = speeds[key]
+    joint = [settings.schedule.refiner_updates, settings.schedule.discriminator_updates, settings.schedule.task_updates]
+    each = {
+        "task": cost["task"],
+        "refiner_steps": cost["refiner"],
+        "discriminator_steps": cost["discriminator"],
+        "adversarial_rounds": joint[0] * cost["refiner"] + joint[1] * cost["discriminator"],
+        "task_steps": cost["task"],
+        "joint_rounds": joint[0] * cost["refiner"] + joint[1] * cost["discriminator"] + joint[2] * cost["task"],
+        "final_steps": cost["task"],
+    }
+    total = sum(count * each[name] for name, count in counts.items())
+    factor = min(SHARE * max(60 * args.minutes - OVERHEAD, 1.0) / total, 1.0)
+    return {name: max(round(factor * count), min(count, 1)) for name, count in counts.items()}
+
+
+def seconds(settings, cell):
+    """Seconds that a refiner, a discriminator and a task update take on this machine, measured."""
+    settings = dataclasses.replace(settings, networks=dataclasses.replace(settings.networks, network=cell.network))
+    schedule, run = settings.schedule, phases.phases(settings.schedule)
+    adversarial = cell.kind in ("universal", "real") and phases.adversarial(run)
+    trainer = UniversalTrainer(settings, refined=adversarial)
+    batch = noise(schedule.patch, schedule.batch, ("image", "reference", "real", "target"))
+    more = noise(schedule.patch, schedule.labelled_batch, ("labelled_image", "labelled_target"))
+    task = functools.partial(trainer.segment, batch | more if cell.kind == "real" else batch, False)
+    measured = {"refiner": 0.0, "discriminator": 0.0, "task": timed(task)}
+    if adversarial:
+        measured["refiner"] = timed(lambda: trainer.refine(batch, False))
+        measured["discriminator"] = timed(lambda: trainer.discriminate(batch, False))
+    return measured
+
+
+def noise(side, count, names):
+    """A batch of random uint8 patches, (count, side, side, 3), and targets, (count, side, side, 1)."""
+    shapes = {name: (count, side, side, 1 if name.endswith("target") else 3) for name in names}
+    return {name: tf.cast(tf.random.uniform(shape, 0, 256, tf.int32), tf.uint8) for name, shape in shapes.items()}
+
+
+def timed(step):
+    """Median seconds of a step, after the call that traces it."""
+    step()
+    times = []
+    for _ in range(MEASURED):
+        started = time.monotonic()
+        step()
+        times.append(time.monotonic() - started)
+    return float(np.median(times))
+
+
+def measure(cell, out, name, entries):
+    """Scores of a cell's model on its test images of a set, one row an image; kept in the cell's folder.
+
+    Args:
+        cell: a `protocols.Cell` that is trained.
+        out: folder of the cells.
+        name: of the set.
+        entries: list of `data.labelled.Entry`; if the cell names test images, those alone are measured.
+    """
+    path = out / cell.name / f"{name.replace('/', '_')}.csv"
+    if not path.exists():
+        tested = [entry for entry in entries if entry.name in cell.test or not cell.test]
+        segmented = evaluate.method(out / "models" / cell.name)
+        files.write_csv(path, evaluate.measured_set(segmented, name, tested), COLUMNS)
+    with open(path, newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    scores = [{key: float(row[key]) if key in metrics.MEASURES else row[key] for key in COLUMNS} for row in found]
+    return [{"row": cell.row, "cell": cell.name, **row} for row in scores]
+
+
+def write(rows, args, cells):
+    """Writes `<protocol>.csv`, a row an image, and `<protocol>.md`, the table, a row a kind of training."""
+    files.write_csv(args.out / f"{args.protocol}.csv", rows, ("row", "cell", *COLUMNS))
+    column = "set" if args.protocol == "dataset" else "type"
+    groups = sorted({row[column] for row in rows})
+    header = ["training", "images", "minutes", *SHOWN, *(f"dice {group}" for group in groups), "paper, DICE average"]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for name in dict.fromkeys(cell.row for cell in cells):
+        own, trained = [row for row in rows if row["row"] == name], [cell for cell in cells if cell.row == name]
+        minutes = [json.loads((args.out / cell.name / "scores.json").read_text())["minutes"] for cell in trained]
+        values = [f"{mean(own, measure):.3f}" for measure in SHOWN]
+        values += [f"{mean([row for row in own if row[column] == group], 'dice'):.3f}" for group in groups]
+        counts = sorted({len(cell.training) for cell in trained})
+        paper = protocols.PAPER.get((args.protocol, name), "")
+        about = [protocols.title(name), "-".join(map(str, counts)), f"{np.mean(minutes):.1f}"]
+        lines.append("| " + " | ".join([*about, *values, paper]) + " |")
+    files.write_text(args.out / f"{args.protocol}.md", "\n".join(lines) + "\n")
+
+
+def mean(rows, measure):
+    """Mean of a measure over rows, each of which is an image."""
+    return float(np.mean([row[measure] for row in rows])) if rows else float("nan")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The paper's supervised baseline, on labelled images: `python -m train.supervised --data DIR...`."""
+
+import argparse
+import pathlib
+import sys
+import time
+
+import keras
+
+from hou_synth import command, options
+from train import limits, phases, real
+from train.task import TaskTrainer
+
+
+def arguments(argv):
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.supervised", description="Train a nucleus segmenter on labelled H&E images."
+    )
+    real.add_data(parser, required=True)
+    add_run(parser, "runs/supervised")
+    parser.add_argument(
+        "--updates", type=int, help="of the network (default: as many as the label-free run of the preset)"
+    )
+    options.add_configuration(parser)
+    return parser.parse_args(argv)
+
+
+def add_run(parser, out):
+    """Adds the options that say where a run goes and how it is validated."""
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(out), help=f"run folder [{out}]")
+    parser.add_argument("--models", default="saved_models", help="where the SavedModel goes [saved_models]")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, if there is one")
+    parser.add_argument(
+        "--validation",
+        type=float,
+        default=real.VALIDATION,
+        help=f"share of the images that choose the epoch [{real.VALIDATION}]",
+    )
+
+
+@command.command
+def main(argv=None):
+    """Trains, chooses the best epoch, exports; returns the exit code."""
+    started = time.monotonic()
+    args = arguments(argv)
+    settings = options.configuration(args, "cpu")
+    updates = phases.task_updates(phases.phases(settings.schedule)) if args.updates is None else args.updates
+    return train(args, settings, updates, lambda: TaskTrainer(settings, updates), started)
+
+
+def train(args, settings, updates, trainer, started, **about):
+    """The body of this command and of `train.finetune`.
+
+    Args:
+        args: with the options of `real.add_data` and `add_run`.
+        settings: `Config`.
+        updates: of the network.
+        trainer: function that returns the `TaskTrainer`, called after the seed is set.
+        started: `time.monotonic()` of the command's start.
+        **about: what else `run.json` says.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ValueError: for data or options that cannot be used.
+    """
+    limits.check(settings)
+    if updates < 1:
+        raise ValueError(f"Expected --updates of at least 1. Received: {updates}.")
+    training, validation = real.split(real.images(args, args.data), args.validation, settings.schedule.seed)
+    if not training:
+        raise ValueError(f"Expected labelled images that can be read. Received: none in {args.data}.")
+    about |= {"updates": updates, "training": _names(training), "validation": _names(validation)}
+    if real.begin(args.out, settings, args.resume, about):
+        print(f"This run is finished: {args.out}")
+        return 0
+    print(f"{len(training)} images to train with, {len(validation)} to choose the epoch")
+    keras.utils.set_random_seed(settings.schedule.seed)
+    rows = real.fit(trainer(), args.out, training, validation, updates)
+    real.finish(args.out, args.models, rows, started)
+    return 0
+
+
+def _names(images):
+    return [image.name for image in images]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
