@@ -24,6 +24,7 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(RUN) -m benchmarks.synthesis $(if $(TILES),--tiles $(TILES))
 	$(RUN) -m benchmarks.pipeline $(if $(TILES),--tiles $(TILES))
+	$(RUN) -m benchmarks.instances
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -25,6 +25,9 @@ def nuclei(segmentation, detection, config=DEFAULT):
     has at most `seed_area_max` pixels. A larger one is not lost either: it is split at the peaks of its
     distance transform (ours), so a map that is nucleus everywhere gives one nucleus.
 
+    With `seed_height` the seeds are `domes` of the detection map instead of `detected` blobs, and nuclei whose
+    mean probability is under `mean_min` are discarded (both ours, off in the release).
+
     Args:
         segmentation: (h, w) float, probability of nucleus.
         detection: (h, w) float, probability of a nucleus's centre.
@@ -42,10 +45,10 @@ def nuclei(segmentation, detection, config=DEFAULT):
         raise ValueError("Expected finite probabilities. Received: NaN or infinity.")
     smooth = blurred(segmentation, config.segmentation_sigma)
     mask = smooth > config.segmentation_threshold
-    seeds = detected(detection, config) & mask
+    seeds = (domes if config.seed_height > 0 else detected)(detection, config) & mask
     seeds |= missed(mask, seeds, smooth, config.seed_area_max)
-    labels = grown(seeds, mask, smooth, config.compactness)
-    return consecutive(without_holes(labels), config.area_min)
+    labels = without_holes(grown(seeds, mask, smooth, config.compactness))
+    return consecutive(confident(labels, smooth, config.mean_min), config.area_min)
 
 
 def blurred(probabilities, sigma):
@@ -63,6 +66,32 @@ def detected(detection, config):
     seeds = np.zeros(detection.shape, bool)
     seeds[rows, columns] = True
     return seeds
+
+
+def domes(detection, config):
+    """Boolean map of seeds: the domes of the detection map's maxima that rise `seed_height` above any saddle.
+
+    A dome is what lies less than `seed_height` under its maximum. Unlike a threshold's blobs, two maxima make two
+    seeds wherever the valley between them is deep enough, and a small maximum on a slope makes none [h-domes of
+    Vincent 1993].
+    """
+    levels = np.rint(255 * np.clip(blurred(detection, config.detection_sigma), 0, 1)).astype(np.uint8)
+    height = max(round(255 * config.seed_height), 1)
+    heights = levels - reconstructed(cv2.subtract(levels, height), levels)
+    parts = cv2.connectedComponents(heights)[1]
+    high = np.zeros(parts.max() + 1, bool)
+    high[parts[heights >= height]] = True
+    return high[parts]
+
+
+def reconstructed(lower, upper):
+    """Morphological reconstruction of uint8 maps: `lower` dilated 3x3 under `upper` until nothing changes."""
+    while True:
+        before = lower
+        for _ in range(8):  # checks cost as much as steps
+            lower = cv2.min(cv2.dilate(lower, SQUARE), upper)
+        if (lower == before).all():
+            return lower
 
 
 def missed(mask, seeds, smooth, area_max):
@@ -90,30 +119,50 @@ def peaks(mask, radius=PEAK_RADIUS):
 
 
 def grown(seeds, mask, smooth, compactness):
-    """Watershed of the negated map inside the mask, from seeds dilated 3x3; seeds that then touch are one."""
+    """Watershed of the negated map inside the mask, from seeds dilated 3x3; seeds that then touch are one.
+
+    Regions with a single seed are filled with it, as the watershed would, so that it runs on the others only.
+    """
     seeds = cv2.dilate(seeds.view(np.uint8), SQUARE) * mask
     markers = cv2.connectedComponents(seeds)[1]
-    return watershed(-smooth, markers, mask=mask, compactness=compactness)
+    count, regions = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
+    low, high = extremes(regions[markers > 0], markers[markers > 0], count)
+    contested = (low < high)[regions]
+    labels = np.where(low == high, high, 0)[regions]
+    labels[contested] = watershed(-smooth, markers * contested, mask=contested, compactness=compactness)[contested]
+    return labels
+
+
+def extremes(groups, labels, count):
+    """Lowest and highest label of each group 0..count - 1; lowest > highest for a group without any."""
+    low, high = np.full(count, np.iinfo(np.int32).max), np.zeros(count, np.int32)
+    np.minimum.at(low, groups, labels)
+    np.maximum.at(high, groups, labels)
+    return low, high
 
 
 def without_holes(labels):
     """Label map with every hole filled that one single nucleus encloses."""
     count, holes = cv2.connectedComponents((labels == 0).view(np.uint8), connectivity=4)
-    sides = np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]])
+    border = np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]])
     enclosed = np.ones(count, bool)
-    enclosed[0], enclosed[sides] = False, False
+    enclosed[0], enclosed[border] = False, False
     pixels = np.flatnonzero(enclosed[holes])
-    low, high = np.full(count, np.iinfo(np.int32).max), np.zeros(count, np.int32)
     rows, columns = np.unravel_index(pixels, labels.shape)
-    for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-        beside = labels[rows + down, columns + right]
-        rim = beside > 0
-        np.minimum.at(low, holes.ravel()[pixels[rim]], beside[rim])
-        np.maximum.at(high, holes.ravel()[pixels[rim]], beside[rim])
+    sides = ((-1, 0), (1, 0), (0, -1), (0, 1))
+    beside = np.concatenate([labels[rows + down, columns + right] for down, right in sides])
+    rim, inside = beside > 0, np.tile(holes.ravel()[pixels], len(sides))
+    low, high = extremes(inside[rim], beside[rim], count)
     filled = labels.copy()
     filling = np.where(low == high, high, 0)
     filled.ravel()[pixels] = filling[holes.ravel()[pixels]]
     return filled
+
+
+def confident(labels, probabilities, mean_min):
+    """Label map without the nuclei whose mean probability is under `mean_min`."""
+    means = np.bincount(labels.ravel(), probabilities.ravel()) / np.maximum(np.bincount(labels.ravel()), 1)
+    return np.where(means >= mean_min, np.arange(len(means)), 0)[labels]
 
 
 def consecutive(labels, area_min=1):

@@ -11,7 +11,7 @@ _COUNTS = (2, 4, 6, 2)  # convolutions at full, half, quarter and again half res
 def cnn(networks):
     """CNN of one path, without skip connections: its field of view is about the paper's patch of 75x75.
 
-    The maps are computed at half resolution and enlarged, so outlines are smoother than the U-Net's [ours].
+    Two transposed convolutions bring the maps back to the image's size, as in the U-Net; they are counted apart.
 
     Args:
         networks: `Networks`.
@@ -25,8 +25,8 @@ def cnn(networks):
     x = convolutions(full, _COUNTS[0], "full", networks.normalisation)(images)
     x = convolutions(half, _COUNTS[1], "half", networks.normalisation)(layers.MaxPooling2D(name="pool1")(x))
     x = convolutions(quarter, _COUNTS[2], "quarter", networks.normalisation)(layers.MaxPooling2D(name="pool2")(x))
-    x = layers.UpSampling2D(2, interpolation="bilinear", name="grow1")(x)
+    x = layers.Conv2DTranspose(half, 2, strides=2, name="grow1")(x)
     x = convolutions(half, _COUNTS[3], "back", networks.normalisation)(x)
+    x = layers.Conv2DTranspose(full, 2, strides=2, name="grow2")(x)
     logits = layers.Conv2D(2, 3, padding="same", name="logits")(x)
-    logits = layers.UpSampling2D(2, interpolation="bilinear", name="grow2")(logits)
     return keras.Model(images, maps(logits), name="cnn")

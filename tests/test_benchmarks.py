@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import shortcuts, synthesis
+from benchmarks import instances, shortcuts, synthesis
 from data import tiles
 
 
@@ -25,6 +25,15 @@ def test_varied_tiles_are_large_and_differ(tissue_image):
     one, other = (synthesis.varied(source, number).read() for number in (0, 1))
     assert one.shape == other.shape == (500, 500, 3) and (one != other).any()
     assert (synthesis.varied(source, 0).read() == one).all()
+
+
+def test_instances_prints_a_row_for_each_case(capsys):
+    assert instances.main(["--repeats", "2"]) == 0
+    header, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header == ["case", "nuclei", "least_ms", "median_ms"]
+    assert [row[0] for row in rows] == ["nuclei:release", "nuclei:cpu", "scores"]
+    for (_, count, least, median), expected in zip(rows, (500, 500, 1500), strict=True):
+        assert abs(int(count) - expected) <= 0.05 * expected and 0 < float(least) <= float(median)
 
 
 @pytest.mark.slow

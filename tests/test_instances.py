@@ -1,9 +1,21 @@
+import dataclasses
+import json
+
 import cv2
 import numpy as np
 import pytest
+from skimage.morphology import reconstruction
+from skimage.segmentation import watershed
 
-from hou_synth import instances
+from hou_synth import config, instances
 from hou_synth.config import Instances
+
+RULES = {name: config.preset(name).instances for name in ("release", "cpu")}
+
+
+@pytest.fixture(params=RULES)
+def rule(request):
+    return RULES[request.param]
 
 
 def centres(labels):
@@ -49,8 +61,8 @@ def test_seed_outside_the_mask_makes_no_nucleus():
     assert instances.nuclei(np.zeros_like(detection), detection).max() == 0
     segmentation = np.zeros_like(detection)
     segmentation[6:16, 2:12], detection[11, 7] = 1, 1  # the first seed lies just beside this region
-    config = Instances(segmentation_sigma=0, detection_sigma=0)
-    assert instances.nuclei(segmentation, detection, config).max() == 1
+    settings = Instances(segmentation_sigma=0, detection_sigma=0)
+    assert instances.nuclei(segmentation, detection, settings).max() == 1
 
 
 def test_region_without_seed_gets_one_at_its_highest_value():
@@ -70,26 +82,138 @@ def test_large_region_without_seed_is_split_by_shape_not_lost():
     assert ((got > 0) == (segmentation > 0)).mean() > 0.99
 
 
-def test_map_that_is_nucleus_everywhere():
+@pytest.mark.parametrize("detected", [0.0, 1.0])
+def test_map_that_is_nucleus_everywhere(rule, detected):
     full = np.ones((120, 120), np.float32)
-    got = instances.nuclei(full, np.zeros_like(full))
+    got = instances.nuclei(full, detected * full, rule)
     np.testing.assert_array_equal(got, np.ones_like(got))
 
 
-def test_empty_map_and_specks():
+def test_empty_map_and_specks(rule):
     empty = np.zeros((40, 40), np.float32)
-    assert instances.nuclei(empty, empty).max() == 0
+    assert instances.nuclei(empty, empty, rule).max() == 0
     specks = empty.copy()
     specks[::6, ::6] = 1
-    assert instances.nuclei(specks, specks).max() == 0
+    assert instances.nuclei(specks, specks, rule).max() == 0
+
+
+def test_discs_come_back_touching_or_at_the_border(rule, circles):
+    cores = np.isin(circles, (1, 2, 3, 4, 5)) & (cv2.erode(circles.astype(np.float32), np.ones((9, 9))) == circles)
+    got = instances.nuclei((circles > 0).astype(np.float32), cores.astype(np.float32), rule)
+    assert got.max() == 5
+    for label in range(1, 6):
+        disc, ids = circles == label, got[circles == label]
+        found = got == np.bincount(ids).argmax()
+        assert (found & disc).sum() / (found | disc).sum() > 0.85
+    assert (got[80, 120:] > 0).all()  # up to the last column
+
+
+def test_hole_of_a_nucleus_is_filled(rule):
+    segmentation = np.zeros((60, 60), np.float32)
+    cv2.circle(segmentation, (30, 30), 14, 1, -1)
+    whole = instances.nuclei(segmentation, np.zeros_like(segmentation), rule)
+    cv2.circle(segmentation, (30, 30), 5, 0, -1)
+    np.testing.assert_array_equal(instances.nuclei(segmentation, np.zeros_like(segmentation), rule), whole)
+
+
+def test_nuclei_of_noise_are_single_pieces_without_holes(rule):
+    random = np.random.default_rng(0)
+    maps = [cv2.GaussianBlur(random.random((200, 240), np.float32), (0, 0), 3) for _ in range(2)]
+    segmentation, detection = (np.clip(0.2 + 20 * (m - 0.5), 0, 1) for m in maps)
+    got = instances.nuclei(segmentation, detection, rule)
+    assert got.max() > 20
+    for label in range(1, got.max() + 1):
+        inside = np.pad((got == label).astype(np.uint8), 1)
+        assert inside.sum() >= rule.area_min
+        assert cv2.connectedComponents(inside, connectivity=8)[0] == 2
+        hole = cv2.connectedComponents(1 - inside, connectivity=4)[1]
+        assert (got[(hole > 1)[1:-1, 1:-1]] > 0).all()  # what a nucleus encloses is another nucleus
+
+
+def profile(*heights):
+    """Detection map whose middle row holds these heights, each three pixels wide."""
+    detection = np.zeros((9, 3 * len(heights)), np.float32)
+    detection[3:6] = np.repeat(heights, 3)
+    return detection
+
+
+@pytest.mark.parametrize(
+    ("heights", "columns"),
+    [
+        ((0, 0.9, 0.5, 0.8, 0), [1, 3]),  # a valley of 0.3 under the lower maximum
+        ((0, 0.9, 0.6, 0.8, 0), [1]),  # and one of 0.2
+        ((0, 1, 0.9, 1, 0), [1, 2, 3]),  # two summits of one height in one dome
+        ((0, 0.4, 0, 0.2, 0), [1]),  # a maximum under the height
+        ((0.9, 0.5, 0.6, 0.1, 0), [0]),  # a bump on a slope
+    ],
+)
+def test_domes_by_hand(heights, columns):
+    settings = Instances(detection_sigma=0, seed_height=0.25)
+    seeds = instances.domes(profile(*heights), settings)
+    assert not seeds[:3].any() and not seeds[6:].any()
+    assert np.flatnonzero(seeds[4, 1::3]).tolist() == columns
+
+
+def test_domes_part_nuclei_whose_blobs_have_merged():
+    segmentation = np.zeros((40, 60), np.float32)
+    segmentation[10:30, 10:50] = 1
+    detection = np.zeros_like(segmentation)
+    detection[14:26, 13:47], detection[14:26, 13:26], detection[14:26, 34:47] = 0.55, 1, 1
+    ours = RULES["cpu"]
+    merged = Instances(detection_threshold=ours.detection_threshold, detection_sigma=ours.detection_sigma)
+    assert instances.nuclei(segmentation, detection, merged).max() == 1
+    got = instances.nuclei(segmentation, detection, ours)
+    assert got.max() == 2 and got[20, 15] != got[20, 45]
+
+
+def test_reconstruction_equals_that_of_scikit_image():
+    upper = np.random.default_rng(0).integers(0, 256, (50, 70)).astype(np.uint8)
+    upper = cv2.blur(upper, (5, 5))
+    lower = cv2.subtract(upper, 20)
+    np.testing.assert_array_equal(instances.reconstructed(lower, upper), reconstruction(lower, upper))
+
+
+@pytest.mark.parametrize("compactness", [0.0, 1.0])
+def test_growing_equals_the_watershed_of_the_whole_map(compactness):
+    random = np.random.default_rng(0)
+    smooth = cv2.GaussianBlur(random.random((120, 150), np.float32), (0, 0), 3)
+    mask, seeds = smooth > 0.48, random.random(smooth.shape) > 0.995
+    markers = cv2.connectedComponents(cv2.dilate(seeds.view(np.uint8), instances.SQUARE) * mask)[1]
+    expected = watershed(-smooth, markers, mask=mask, compactness=compactness)
+    assert expected.max() > 30
+    np.testing.assert_array_equal(instances.grown(seeds, mask, smooth, compactness), expected)
+
+
+def test_nuclei_of_a_low_mean_probability_are_discarded():
+    labels = np.array([[1, 1, 0, 2, 2], [0, 0, 0, 3, 3]])
+    probabilities = np.array([[0.5, 1, 0.9, 0.7, 0.75], [0, 0, 0, 0.9, 0.9]])
+    assert instances.confident(labels, probabilities, 0.75).tolist() == [[1, 1, 0, 0, 0], [0, 0, 0, 3, 3]]
+    np.testing.assert_array_equal(instances.confident(labels, probabilities, 0), labels)
+
+
+def test_models_exported_before_domes_keep_their_rule(tmp_path):
+    path = tmp_path / "config.json"
+    config.save(config.preset("cpu"), path)
+    record = json.loads(path.read_text())
+    del record["instances"]["seed_height"], record["instances"]["mean_min"]
+    path.write_text(json.dumps(record))
+    assert config.load(path).instances == dataclasses.replace(RULES["cpu"], seed_height=0.0, mean_min=0.0)
+
+
+def test_release_and_paper_keep_the_published_rule():
+    numbers = (1.0, 0.07, 0.5, 0.33, 1.0, 0.0, 0.0, 20)
+    for name in ("paper", "release"):
+        c = config.preset(name).instances
+        thresholds = (c.detection_sigma, c.detection_threshold, c.segmentation_sigma, c.segmentation_threshold)
+        assert (*thresholds, c.compactness, c.seed_height, c.mean_min, c.area_min) == numbers
 
 
 def test_area_min_is_the_smallest_area_kept():
     segmentation = np.zeros((30, 30), np.float32)
     segmentation[2:6, 2:7] = 1  # 20 pixels
     segmentation[15:34, 15] = segmentation[2, 20:24] = 1  # 15 and 4 pixels
-    config = Instances(segmentation_sigma=0)
-    got = instances.nuclei(segmentation, np.zeros_like(segmentation), config)
+    settings = Instances(segmentation_sigma=0)
+    got = instances.nuclei(segmentation, np.zeros_like(segmentation), settings)
     assert got.max() == 1 and got.sum() == 20
 
 

@@ -74,6 +74,39 @@ def test_renumbering_changes_nothing(circles):
     )
 
 
+def blocks(seed):
+    """Random label map (40, 50) of overlapping boxes, ids with gaps."""
+    random, labels = np.random.default_rng(seed), np.zeros((40, 50), np.int32)
+    for label in random.permutation(np.arange(1, 40, 3)):
+        (y, x), (height, width) = random.integers(0, 40, 2), random.integers(3, 14, 2)
+        labels[y : y + height, x : x + width] = label
+    return labels
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_maps_renumbered_score_alike(seed):
+    one, other = blocks(seed), blocks(seed + 100)
+    ids = np.concatenate([[0], np.random.default_rng(seed).permutation(np.arange(1, 60))])
+    assert metrics.scores(ids[one], ids[::-1][:-1][other - 1] * (other > 0)) == metrics.scores(one, other)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_measures_but_aji_and_f1_are_symmetric(seed):
+    one, other = blocks(seed), blocks(seed + 100)
+    there, back = metrics.scores(one, other), metrics.scores(other, one)
+    for name in metrics.MEASURES.keys() - {"aji", "f1"}:
+        assert there[name] == pytest.approx(back[name], rel=1e-12)
+
+
+def test_aji_and_f1_depend_on_which_map_is_true():
+    whole, halves = boxes((0, 0, 4, 4)), boxes((0, 0, 4, 2), (0, 2, 4, 2))
+    assert metrics.aji(halves, whole) == pytest.approx(8 / (16 + 8))
+    assert metrics.aji(whole, halves) == pytest.approx((8 + 8) / (16 + 16))
+    large = boxes((0, 0, 8, 8))
+    assert metrics.f1(large, whole) == 1.0  # all of the true nucleus is covered
+    assert metrics.f1(whole, large) == 0.0  # a quarter of it
+
+
 def test_large_ids_do_not_overflow():
     large = TRUE.astype(np.int64) * (2**31 - 1) // 2
     assert metrics.scores(large, large)["aji"] == 1.0

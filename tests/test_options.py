@@ -50,3 +50,14 @@ def test_unknown_preset_is_named():
 def test_unknown_choice_is_named():
     with pytest.raises(ValueError, match="realism.*'wasserstein'"):
         parsed("--realism", "wasserstein")
+
+
+def test_given_options_are_words_for_another_command():
+    parser = argparse.ArgumentParser()
+    options.add_configuration(parser)
+    argv = ["--preset", "quick", "--unet-widths", "4,8", "--decay", "false", "--gamma", "0.5"]
+    words = options.given(parser.parse_args(argv))
+    assert options.configuration(parser.parse_args(words), "cpu") == options.configuration(
+        parser.parse_args(argv), "cpu"
+    )
+    assert len(words) == len(argv) and options.given(parser.parse_args([])) == []

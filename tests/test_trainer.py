@@ -133,6 +133,15 @@ def test_task_loss_is_weighted_by_importance(monkeypatch):
         assert np.allclose(2 * one, two, rtol=0.05, atol=1e-7)
 
 
+def test_labelled_patches_join_the_task_batch_with_weight_one():
+    trainer, batch = tiny(), first(batches(1))
+    labelled = {f"labelled_{name}": batch[name][:1] for name in ("image", "target")}
+    images, target, weights = trainer.taught(batch | labelled, fill=False)
+    assert images.shape[0] == target.shape[0] == weights.shape[0] == 3
+    assert np.allclose(images[2], module.signed(batch["image"][0])) and float(weights[2]) == 1.0
+    assert np.array_equal(target[2], batch["target"][0])
+
+
 def test_history_is_mixed_in_half_and_half():
     trainer = tiny(batch=4)
     batch = {name: tensor[0] for name, tensor in batches(1, batch=4).items()}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hou_synth import config
+from hou_synth import config, labels
 from train import callbacks, universal
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -117,6 +117,22 @@ def test_without_a_refiner_initial_patches_train_the_task_network(tmp_path, tile
     off = "--refiner-steps 0 --discriminator-steps 0 --adversarial-rounds 0 --joint-rounds 0".split()
     assert start(tmp_path, tiles, *off) == 0
     assert sorted(p.name for p in (tmp_path / "run").glob("*.png")) == ["1_task.png", "2_final.png"]
+
+
+def test_labelled_images_join_the_task_batches(finished, tmp_path, tissue_image, capsys):
+    labels.write(tmp_path / "a", tissue_image[1])
+    cv2.imwrite(str(tmp_path / "a.png"), tissue_image[0][..., ::-1])
+    tiles = finished[0] / "tiles"
+    off = "--refiner-steps 0 --discriminator-steps 0 --adversarial-rounds 0 --joint-rounds 0".split()
+    real = ["--labelled", str(tmp_path), *off]
+    assert start(tmp_path, tiles, *real) == 0 and start(tmp_path, tiles, *off, out="free") == 0
+    assert json.loads((tmp_path / "run/run.json").read_text())["labelled"] == ["a"]
+    assert json.loads((tmp_path / "free/run.json").read_text())["labelled"] == []
+    assert not same({"task": weights(tmp_path / "run")["task"]}, {"task": weights(tmp_path / "free")["task"]})
+    (tmp_path / "free/scores.json").unlink()
+    capsys.readouterr()
+    assert start(tmp_path, tiles, *real, "--resume", out="free") == 2
+    assert "labelled" in error(capsys)
 
 
 def error(capsys):

@@ -19,7 +19,7 @@ from hou_synth import command, files, metrics, options
 from train import evaluate, finetune, limits, phases, protocols, sources
 from train.trainer import UniversalTrainer
 
-MEASURED = 5  # updates that are timed
+MEASURED = 20  # updates that are timed; the first ones are slower
 OVERHEAD = 25.0  # seconds of a training beside its updates: start, tracing, export; measured
 SHARE = 0.9  # of the rest is for updates, the others for validation
 COUNTS = ("refiner_steps", "discriminator_steps", "adversarial_rounds", "task_steps", "joint_rounds", "final_steps")
@@ -204,14 +204,14 @@ def noise(side, count, names):
 
 
 def timed(step):
-    """Median seconds of a step, after the call that traces it."""
+    """Median seconds of a step, over the later half of the calls after the one that traces it."""
     step()
     times = []
     for _ in range(MEASURED):
         started = time.monotonic()
         step()
         times.append(time.monotonic() - started)
-    return float(np.median(times))
+    return float(np.median(times[MEASURED // 2 :]))
 
 
 def measure(cell, out, name, entries):

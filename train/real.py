@@ -93,10 +93,11 @@ def split(images, share, seed):
     return [image for i, image in enumerate(images) if i not in chosen], [images[i] for i in sorted(chosen)]
 
 
-def fit(trainer, run, training, validation, updates):
+def fit(trainer, run, training, validation, updates, start=None):
     """Trains on labelled images from the last checkpoint on; the best epoch's network is `<run>/task.keras`.
 
-    Without validation images the last epoch counts as the best.
+    Without validation images the last epoch counts as the best. With a network to start from, the network that
+    is validated and kept is the average of its weights and the trained ones, see `averaged`.
 
     Args:
         trainer: `TaskTrainer`.
@@ -104,6 +105,7 @@ def fit(trainer, run, training, validation, updates):
         training: list of `data.labelled.Labelled` at 40X.
         validation: list of the same; may be empty.
         updates: of the task network.
+        start: network whose weights the trainer began with; None if it learns from nothing.
 
     Returns:
         Rows of `history.csv`, one an epoch, the first before any update.
@@ -117,7 +119,13 @@ def fit(trainer, run, training, validation, updates):
     if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         print(f"going on from {manager.latest_checkpoint}")
-    rows = _history(run)[: int(epoch) + 1] or [_validated(trainer, run, [], validation, {"epoch": 0, "updates": 0})]
+    share = len(training) / (len(training) + 1)
+
+    def kept():
+        return averaged(start, trainer.task, share) if start else trainer.task
+
+    about = {"epoch": 0, "updates": 0}
+    rows = _history(run)[: int(epoch) + 1] or [_validated(kept(), trainer.config, run, [], validation, about)]
     epochs = -(-updates // EPOCH)
     trainer.compile()
     for number in range(int(epoch), epochs):
@@ -128,7 +136,7 @@ def fit(trainer, run, training, validation, updates):
         trainer.fit(data, steps_per_epoch=steps, callbacks=[Finite("task", 0), means], **kwargs)
         about = {"epoch": number + 1, "updates": number * EPOCH + steps}
         about |= {"task_loss": means.values["task_loss"], "dice_patch": means.values["dice"]}
-        rows.append(_validated(trainer, run, rows, validation, about))
+        rows.append(_validated(kept(), trainer.config, run, rows, validation, about))
         files.write_csv(run / "history.csv", rows, COLUMNS)
         curve(rows, run / "curve.png")
         epoch.assign(number + 1)
@@ -142,26 +150,48 @@ def _history(run):
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    kinds = {"epoch": int, "updates": int, "best": int}
+    return [{key: kinds.get(key, float)(value) for key, value in row.items() if value != ""} for row in rows]
 
 
-def _validated(trainer, run, rows, validation, about):
+def averaged(start, trained, share):
+    """A network whose weights are (1 - share) of one's and share of the other's [Wortsman et al. 2022].
+
+    A network fine-tuned on a few images gains on their tissue and loses on others; the average keeps most of the
+    gain without the loss. With n images the share is n / (n + 1): half for one, nearly all for many [ours].
+
+    Args:
+        start: network.
+        trained: network of the same architecture, fine-tuned from `start`.
+        share: of the trained one, 0 to 1.
+
+    Returns:
+        A new network.
+    """
+    both = zip(start.get_weights(), trained.get_weights(), strict=True)
+    made = keras.models.clone_model(trained)
+    made.set_weights([(1 - share) * one + share * other for one, other in both])
+    return made
+
+
+def _validated(network, settings, run, rows, validation, about):
     """Row of an epoch; its network is kept if it is the best so far, or if nothing can tell."""
-    row = {**about, **(scores(trainer, validation) if validation else {})}
-    row["best"] = float(not validation or all(row[CHOSEN_BY] > other[CHOSEN_BY] for other in rows))
+    row = {**about, **(scores(network, settings, validation) if validation else {})}
+    row["best"] = int(not validation or all(row[CHOSEN_BY] > other[CHOSEN_BY] for other in rows))
     if row["best"]:
-        keep(trainer.task, run / "task.keras")
+        keep(network, run / "task.keras")
     if validation:
         print("validation: " + ", ".join(f"{name} {row[name]:.3f}" for name in VALIDATED))
     return row
 
 
-def scores(trainer, images):
-    """Mean measures of a trainer's task network on labelled images at 40X whose colours are normalised."""
-    network = tf.function(lambda batch: export.probabilities(trainer.task, batch), reduce_retracing=True)
-    settings, rows = trainer.config.instances, []
+def scores(network, settings, images):
+    """Mean measures of a task network on labelled images at 40X whose colours are normalised."""
+    serve, rows = tf.function(lambda batch: export.probabilities(network, batch), reduce_retracing=True), []
     for image in images:
-        found = inference.segment(lambda batch: network(tf.constant(batch)), image.image, False, None, settings)
+        maps = lambda batch: serve(tf.constant(batch))  # noqa: E731
+        found = inference.segment(maps, image.image, False, None, settings.instances)
         rows.append(metrics.scores(found, image.labels))
     return {name: float(np.mean([row[name] for row in rows])) for name in VALIDATED}
 
@@ -241,6 +271,6 @@ def finish(run, models, rows, started):
     minutes = (time.monotonic() - started) / 60
     files.write_text(run / "scores.json", json.dumps({**best, "minutes": minutes}, indent=2) + "\n")
     print(
-        f"best epoch: {best['epoch']:.0f} of {rows[-1]['epoch']:.0f}; curve: {run / 'curve.png'}\nmodel:      {served}"
+        f"best epoch: {best['epoch']} of {rows[-1]['epoch']}; curve: {run / 'curve.png'}\nmodel:      {served}"
     )
     print(f"next:       python -m train.evaluate --model {served} --data LABELLED")

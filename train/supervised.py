@@ -18,7 +18,7 @@ def arguments(argv):
         prog="python -m train.supervised", description="Train a nucleus segmenter on labelled H&E images."
     )
     real.add_data(parser, required=True)
-    add_run(parser, "runs/supervised")
+    add_run(parser, "runs/supervised", real.VALIDATION)
     parser.add_argument(
         "--updates", type=int, help="of the network (default: as many as the label-free run of the preset)"
     )
@@ -26,16 +26,13 @@ def arguments(argv):
     return parser.parse_args(argv)
 
 
-def add_run(parser, out):
+def add_run(parser, out, share):
     """Adds the options that say where a run goes and how it is validated."""
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(out), help=f"run folder [{out}]")
     parser.add_argument("--models", default="saved_models", help="where the SavedModel goes [saved_models]")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, if there is one")
     parser.add_argument(
-        "--validation",
-        type=float,
-        default=real.VALIDATION,
-        help=f"share of the images that choose the epoch [{real.VALIDATION}]",
+        "--validation", type=float, default=share, help=f"share of the images that choose the epoch [{share}]"
     )
 
 
@@ -46,19 +43,18 @@ def main(argv=None):
     args = arguments(argv)
     settings = options.configuration(args, "cpu")
     updates = phases.task_updates(phases.phases(settings.schedule)) if args.updates is None else args.updates
-    return train(args, settings, updates, lambda: TaskTrainer(settings, updates), started)
+    return train(args, settings, updates, started)
 
 
-def train(args, settings, updates, trainer, started, **about):
+def train(args, settings, updates, started, model=None):
     """The body of this command and of `train.finetune`.
 
     Args:
         args: with the options of `real.add_data` and `add_run`.
         settings: `Config`.
         updates: of the network.
-        trainer: function that returns the `TaskTrainer`, called after the seed is set.
         started: `time.monotonic()` of the command's start.
-        **about: what else `run.json` says.
+        model: run folder whose task network is trained on; None for a new one.
 
     Returns:
         The exit code.
@@ -72,13 +68,17 @@ def train(args, settings, updates, trainer, started, **about):
     training, validation = real.split(real.images(args, args.data), args.validation, settings.schedule.seed)
     if not training:
         raise ValueError(f"Expected labelled images that can be read. Received: none in {args.data}.")
-    about |= {"updates": updates, "training": _names(training), "validation": _names(validation)}
-    if real.begin(args.out, settings, args.resume, about):
+    about = {"updates": updates, "training": _names(training), "validation": _names(validation)}
+    if real.begin(args.out, settings, args.resume, about | ({"model": str(model)} if model else {})):
         print(f"This run is finished: {args.out}")
         return 0
     print(f"{len(training)} images to train with, {len(validation)} to choose the epoch")
     keras.utils.set_random_seed(settings.schedule.seed)
-    rows = real.fit(trainer(), args.out, training, validation, updates)
+    trainer, start = TaskTrainer(settings, updates), None
+    if model:
+        start = keras.saving.load_model(model / "task.keras", compile=False)
+        trainer.task.set_weights(start.get_weights())
+    rows = real.fit(trainer, args.out, training, validation, updates, start)
     real.finish(args.out, args.models, rows, started)
     return 0
 

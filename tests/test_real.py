@@ -1,0 +1,213 @@
+import csv
+import json
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from data.labelled import Labelled
+from hou_synth import config, files, labels
+from train import finetune, real, supervised
+
+TINY = (
+    "--preset quick --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 --refiner-blocks 1"
+).split()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tissue_image):
+    """Four labelled images, parts of the stained one."""
+    folder = tmp_path_factory.mktemp("labelled")
+    image, nuclei = tissue_image
+    for name, (y, x) in {"a": (0, 0), "b": (0, 128), "c": (128, 0), "d": (128, 128)}.items():
+        files.write_png(folder / f"{name}.png", image[y : y + 128, x : x + 128])
+        labels.write(folder / name, nuclei[y : y + 128, x : x + 128])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def short_epochs(monkeypatch):
+    monkeypatch.setattr(real, "EPOCH", 3)
+
+
+def start(folder, out, *more, updates=7):
+    models = ["--models", str(out.parent / "models"), "--out", str(out)]
+    return supervised.main(["--data", str(folder), *models, *TINY, "--updates", str(updates), *map(str, more)])
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    """A finished supervised run of three epochs."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(real, "EPOCH", 3)
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert start(folder, out) == 0
+    patch.undo()
+    return out
+
+
+def history(run):
+    return list(csv.DictReader((run / "history.csv").read_text().splitlines()))
+
+
+def weights(path):
+    return keras.saving.load_model(path).get_weights()
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_run_keeps_its_best_epoch_by_validation(finished, folder):
+    rows = history(finished)
+    assert [int(float(row["updates"])) for row in rows] == [0, 3, 6, 7]
+    assert rows[0]["task_loss"] == "" and all(float(row["task_loss"]) > 0 for row in rows[1:])
+    scores = [float(row["dice"]) for row in rows]
+    best = [number for number, row in enumerate(rows) if float(row["best"])][-1]
+    assert scores[best] == max(scores)
+    settings = config.load(finished / "config.json")
+    about = json.loads((finished / "run.json").read_text())
+    image = labels.image(folder / f"{about['validation'][0]}.png")
+    item = Labelled("v", "", real.reinhard(image), labels.read(folder / f"{about['validation'][0]}_labels.png"), 0.25)
+    kept = real.scores(keras.saving.load_model(finished / "task.keras"), settings, [item])
+    assert kept["dice"] == pytest.approx(scores[best], abs=1e-6)
+    assert json.loads((finished / "scores.json").read_text())["dice"] == scores[best]
+    assert (finished.parent / "models/run/1/saved_model.pb").is_file()
+    assert not list(finished.rglob("*.part*"))
+
+
+def test_validation_is_split_by_image(finished):
+    about = json.loads((finished / "run.json").read_text())
+    assert len(about["validation"]) == 1 and sorted(about["training"] + about["validation"]) == ["a", "b", "c", "d"]
+
+
+def test_the_curve_is_a_picture_with_two_panels(finished):
+    drawn = labels.image(finished / "curve.png")
+    assert drawn.shape[1] > 2 * drawn.shape[0] and drawn.std() > 10
+
+
+def test_split_takes_whole_images():
+    training, validation = real.split(list("abcdefghij"), 0.2, 0)
+    assert len(validation) == 2 and sorted(training + validation) == list("abcdefghij")
+    assert real.split(["a"], 0.2, 0) == (["a"], []) and real.split(["a", "b"], 0.0, 0) == (["a", "b"], [])
+    assert len(real.split(["a", "b"], 0.2, 0)[1]) == 1
+    with pytest.raises(ValueError, match="1.0"):
+        real.split(["a"], 1.0, 0)
+
+
+def test_supervision_learns_the_nuclei(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(real, "EPOCH", 60)
+    assert start(folder, tmp_path / "run", "--batch", 4, updates=120) == 0
+    assert max(float(row["dice1"]) for row in history(tmp_path / "run")[1:]) > 0.8
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(finished, folder, tmp_path, monkeypatch):
+    calls, original = [], real.save
+
+    def interrupted(manager):
+        original(manager)
+        calls.append(manager)
+        if len(calls) in (1, 2):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(real, "save", interrupted)
+    codes = [start(folder, tmp_path / "run", "--resume") for _ in range(3)]
+    assert codes == [130, 130, 0]
+    assert same(weights(finished / "task.keras"), weights(tmp_path / "run/task.keras"))
+    assert history(finished) == history(tmp_path / "run")
+
+
+def test_a_finished_run_is_told_and_an_existing_one_never_overwritten(finished, folder, capsys):
+    assert start(folder, finished, "--resume") == 0
+    assert "finished" in capsys.readouterr().out
+    assert start(folder, finished) == 2 and "--resume" in capsys.readouterr().err
+    assert start(folder, finished, "--resume", "--only", "a", "b") == 2
+    assert "training" in capsys.readouterr().err
+    assert start(folder, finished, "--resume", "--seed", 3) == 2 and "seed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "more,word",
+    [
+        (["--only", "a", "e"], "images e"),
+        (["--validation", "1"], "1.0"),
+        (["--updates", "0"], "--updates"),
+        (["--patch", "20"], "20"),
+        (["--network", "vit"], "vit"),
+        (["--images", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_mistakes_are_one_line(folder, tmp_path, capsys, more, word):
+    assert start(folder, tmp_path / "run", *more) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and word in lines[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_that_do_not_fit_are_fatal_or_named_and_skipped(folder, tmp_path, capsys):
+    image = labels.image(folder / "a.png")
+    for name in ("a", "b"):
+        files.write_png(tmp_path / f"{name}.png", image)
+        labels.write(tmp_path / name, np.ones((128, 128 if name == "a" else 64), np.int32))
+    assert start(tmp_path, tmp_path / "run") == 2
+    assert "b.png" in capsys.readouterr().err
+    assert start(tmp_path, tmp_path / "run", "--skip") == 0
+    assert "b.png" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run/run.json").read_text())["training"] == ["a"]
+
+
+def test_20x_images_are_learned_at_40x(folder, tmp_path):
+    image, nuclei = labels.image(folder / "a.png"), labels.read(folder / "a_labels.png")
+    files.write_png(tmp_path / "a.png", cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA))
+    labels.write(tmp_path / "a", nuclei[::2, ::2])
+    (tmp_path / "images.csv").write_text("image,microns_per_pixel\na,0.5\n")
+    (read,) = real.images(supervised.arguments(["--data", str(tmp_path)]), [tmp_path])
+    assert read.image.shape == (128, 128, 3) and read.labels.shape == (128, 128)
+
+
+def tune(model, folder, out, *more):
+    where = ["--out", str(out), "--models", str(out.parent / "models")]
+    return finetune.main(["--model", str(model), "--data", str(folder), *where, *map(str, more)])
+
+
+def test_finetuning_averages_the_weights_by_the_number_of_images(finished, folder, tmp_path, monkeypatch):
+    seen = []
+    original = real.averaged
+
+    def averaged(start, trained, share):
+        seen.append((share, [w.copy() for w in trained.get_weights()]))
+        return original(start, trained, share)
+
+    monkeypatch.setattr(real, "averaged", averaged)
+    assert tune(finished, folder, tmp_path / "run", "--only", "a", "--updates", 5) == 0
+    share, trained = seen[-1]
+    assert share == 0.5
+    before, after = weights(finished / "task.keras"), weights(tmp_path / "run/task.keras")
+    for one, other, found in zip(before, trained, after, strict=True):
+        np.testing.assert_allclose(found, (one + other) / 2, rtol=1e-5, atol=1e-6)
+    assert not same(before, after)
+
+
+def test_finetuning_starts_from_the_model(finished, folder, tmp_path):
+    assert tune(finished, folder, tmp_path / "run", "--updates", 1, "--rate", 0, "--validation", 0.25) == 0
+    before, after = (keras.saving.load_model(run / "task.keras") for run in (finished, tmp_path / "run"))
+    for one, other in zip(before.trainable_variables, after.trainable_variables, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-6)
+
+
+def test_finetuning_never_keeps_what_validates_worse_than_the_model(finished, folder, tmp_path, monkeypatch):
+    def worse(network, settings, images):
+        worse.score -= 0.1
+        return dict.fromkeys(real.VALIDATED, worse.score)
+
+    worse.score = 0.9
+    monkeypatch.setattr(real, "scores", worse)
+    assert tune(finished, folder, tmp_path / "run", "--updates", 4, "--validation", 0.25) == 0
+    assert same(weights(finished / "task.keras"), weights(tmp_path / "run/task.keras"))
+
+
+def test_finetuning_wants_a_run(folder, tmp_path, finished, capsys):
+    assert tune(finished.parent / "models/run", folder, tmp_path / "run") == 2
+    err = capsys.readouterr().err
+    assert "config.json" in err and err.count("\n") == 1
