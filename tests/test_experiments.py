@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hou_synth import config, files, labels, metrics
-from train import experiments, finetune, protocols, real
+from train import epochs, experiments, finetune, protocols
 
 TINY = (
     "--preset quick --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 --refiner-blocks 1 "
@@ -48,7 +48,7 @@ def in_process(monkeypatch):
     InProcess.trained = []
     monkeypatch.setattr(experiments.subprocess, "Popen", InProcess)
     monkeypatch.setattr(finetune, "UPDATES", 2)
-    monkeypatch.setattr(real, "EPOCH", 2)
+    monkeypatch.setattr(epochs, "EPOCH", 2)
 
 
 def start(data, out, protocol, *more):

@@ -8,7 +8,7 @@ import pytest
 
 from data.labelled import Labelled
 from hou_synth import config, files, labels
-from train import finetune, real, supervised
+from train import epochs, finetune, real, supervised
 
 TINY = (
     "--preset quick --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 --refiner-blocks 1"
@@ -28,7 +28,7 @@ def folder(tmp_path_factory, tissue_image):
 
 @pytest.fixture(autouse=True)
 def short_epochs(monkeypatch):
-    monkeypatch.setattr(real, "EPOCH", 3)
+    monkeypatch.setattr(epochs, "EPOCH", 3)
 
 
 def start(folder, out, *more, updates=7):
@@ -40,7 +40,7 @@ def start(folder, out, *more, updates=7):
 def finished(folder, tmp_path_factory):
     """A finished supervised run of three epochs."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(real, "EPOCH", 3)
+    patch.setattr(epochs, "EPOCH", 3)
     out = tmp_path_factory.mktemp("runs") / "run"
     assert start(folder, out) == 0
     patch.undo()
@@ -70,7 +70,7 @@ def test_a_run_keeps_its_best_epoch_by_validation(finished, folder):
     about = json.loads((finished / "run.json").read_text())
     image = labels.image(folder / f"{about['validation'][0]}.png")
     item = Labelled("v", "", real.reinhard(image), labels.read(folder / f"{about['validation'][0]}_labels.png"), 0.25)
-    kept = real.scores(keras.saving.load_model(finished / "task.keras"), settings, [item])
+    kept = epochs.scores(keras.saving.load_model(finished / "task.keras"), settings, [item])
     assert kept["dice"] == pytest.approx(scores[best], abs=1e-6)
     assert json.loads((finished / "scores.json").read_text())["dice"] == scores[best]
     assert (finished.parent / "models/run/1/saved_model.pb").is_file()
@@ -97,13 +97,13 @@ def test_split_takes_whole_images():
 
 
 def test_supervision_learns_the_nuclei(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(real, "EPOCH", 60)
+    monkeypatch.setattr(epochs, "EPOCH", 60)
     assert start(folder, tmp_path / "run", "--batch", 4, updates=120) == 0
     assert max(float(row["dice1"]) for row in history(tmp_path / "run")[1:]) > 0.8
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(finished, folder, tmp_path, monkeypatch):
-    calls, original = [], real.save
+    calls, original = [], epochs.save
 
     def interrupted(manager):
         original(manager)
@@ -111,7 +111,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(finished, folder, tmp_pa
         if len(calls) in (1, 2):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(real, "save", interrupted)
+    monkeypatch.setattr(epochs, "save", interrupted)
     codes = [start(folder, tmp_path / "run", "--resume") for _ in range(3)]
     assert codes == [130, 130, 0]
     assert same(weights(finished / "task.keras"), weights(tmp_path / "run/task.keras"))
@@ -173,13 +173,13 @@ def tune(model, folder, out, *more):
 
 def test_finetuning_averages_the_weights_by_the_number_of_images(finished, folder, tmp_path, monkeypatch):
     seen = []
-    original = real.averaged
+    original = epochs.averaged
 
     def averaged(start, trained, share):
         seen.append((share, [w.copy() for w in trained.get_weights()]))
         return original(start, trained, share)
 
-    monkeypatch.setattr(real, "averaged", averaged)
+    monkeypatch.setattr(epochs, "averaged", averaged)
     assert tune(finished, folder, tmp_path / "run", "--only", "a", "--updates", 5) == 0
     share, trained = seen[-1]
     assert share == 0.5
@@ -199,10 +199,10 @@ def test_finetuning_starts_from_the_model(finished, folder, tmp_path):
 def test_finetuning_never_keeps_what_validates_worse_than_the_model(finished, folder, tmp_path, monkeypatch):
     def worse(network, settings, images):
         worse.score -= 0.1
-        return dict.fromkeys(real.VALIDATED, worse.score)
+        return dict.fromkeys(epochs.VALIDATED, worse.score)
 
     worse.score = 0.9
-    monkeypatch.setattr(real, "scores", worse)
+    monkeypatch.setattr(epochs, "scores", worse)
     assert tune(finished, folder, tmp_path / "run", "--updates", 4, "--validation", 0.25) == 0
     assert same(weights(finished / "task.keras"), weights(tmp_path / "run/task.keras"))
 

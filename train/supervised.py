@@ -8,7 +8,7 @@ import time
 import keras
 
 from hou_synth import command, options
-from train import limits, phases, real
+from train import epochs, limits, phases, real
 from train.task import TaskTrainer
 
 
@@ -78,7 +78,7 @@ def train(args, settings, updates, started, model=None):
     if model:
         start = keras.saving.load_model(model / "task.keras", compile=False)
         trainer.task.set_weights(start.get_weights())
-    rows = real.fit(trainer, args.out, training, validation, updates, start)
+    rows = epochs.fit(trainer, args.out, training, validation, updates, start)
     real.finish(args.out, args.models, rows, started)
     return 0
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from data import pipeline, tiles
 from hou_synth import command, config, files, instances, metrics, options
-from train import export, limits, phases, real, sheet
+from train import epochs, export, limits, phases, real, sheet
 from train.callbacks import Checkpoint, Finite, save
 from train.trainer import UniversalTrainer
 
@@ -169,7 +169,7 @@ def train_phase(settings, run, source, trainer, schedule, number, saving):
 def finish(settings, run, bank, trainer, models, minutes):
     """Keeps the networks, exports the SavedModel, scores it on unseen synthetic patches and says what is next."""
     for name in ("refiner", "discriminator", "task"):
-        real.keep(getattr(trainer, name), run / f"{name}.keras")
+        epochs.keep(getattr(trainer, name), run / f"{name}.keras")
     served = export.export(trainer.task, models / run.name, [run / "config.json", run / "run.json"])
     scores = synthetic_scores(trainer, bank, settings)
     text = "\n".join(
