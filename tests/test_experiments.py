@@ -1,6 +1,9 @@
 import csv
 import importlib
 import json
+import signal
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from hou_synth import config, files, labels, metrics
 from train import epochs, experiments, finetune, protocols
 
+REAL_POPEN = subprocess.Popen
 TINY = (
     "--preset quick --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 --refiner-blocks 1 "
     "--refiner-steps 0 --discriminator-steps 0 --adversarial-rounds 0 --task-steps 3 --joint-rounds 0 --final-steps 0"
@@ -126,6 +130,19 @@ def test_interrupted_cells_stop_the_protocol(data, tmp_path, monkeypatch):
     monkeypatch.setattr(InProcess, "wait", lambda self: 130)
     assert start(data, tmp_path, "across", "--rows", "supervised", "--networks", "unet") == 130
     assert len(InProcess.trained) == 1
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_ctrl_c_ends_the_training_in_either_case(reached, monkeypatch):
+    monkeypatch.setattr(experiments, "PATIENCE", 0.2)
+    code = "import time\ntry:\n  print('on', flush=True)\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  raise SystemExit(130)"
+    process = REAL_POPEN([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    if reached:
+        process.send_signal(signal.SIGINT)
+    experiments.stop(process)
+    assert process.returncode == 130
+    process.stdout.close()
 
 
 @pytest.mark.parametrize("protocol,more", [("dataset", []), ("within", ["--test", "x"])])

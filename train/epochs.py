@@ -139,7 +139,7 @@ def curve(rows, path):
     figure = matplotlib.figure.Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(*_series(rows, "task_loss"), ".-")
-    left.set(xlabel="updates", ylabel="task loss a pixel, augmented training patches", yscale="log")
+    left.set(xlabel="updates", ylabel="task loss a pixel, training patches")
     for name in VALIDATED:
         right.plot(*_series(rows, name), ".-", label=name)
     right.axvline([row["updates"] for row in rows if row["best"]][-1], color="grey", ls=":", label="kept")

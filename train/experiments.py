@@ -22,6 +22,7 @@ from train.trainer import UniversalTrainer
 MEASURED = 20  # updates that are timed; the first ones are slower
 OVERHEAD = 25.0  # seconds of a training beside its updates: start, tracing, export; measured
 SHARE = 0.9  # of the rest is for updates, the others for validation
+PATIENCE = 10.0  # seconds in which an interrupted training ends by itself
 COUNTS = ("refiner_steps", "discriminator_steps", "adversarial_rounds", "task_steps", "joint_rounds", "final_steps")
 COLUMNS = ("set", "type", "image", *metrics.MEASURES)
 SHOWN = ("dice1", "dice", "aji", "pq")
@@ -118,13 +119,21 @@ def train(cell, args, settings):
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        process.wait()
+        stop(process)
         raise
     if code == command.INTERRUPTED:
         raise KeyboardInterrupt
     if code:
         raise ValueError(f"Expected cell {cell.name} to train. Received: exit code {code}, see above.")
+
+
+def stop(process):
+    """Waits for a training that Ctrl-C reached too to keep its state; interrupts one that it did not reach."""
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        process.wait()
 
 
 def words(cell, args, settings):
