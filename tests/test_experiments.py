@@ -135,7 +135,8 @@ def test_interrupted_cells_stop_the_protocol(data, tmp_path, monkeypatch):
 @pytest.mark.parametrize("reached", [True, False])
 def test_ctrl_c_ends_the_training_in_either_case(reached, monkeypatch):
     monkeypatch.setattr(experiments, "PATIENCE", 0.2)
-    code = "import time\ntry:\n  print('on', flush=True)\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  raise SystemExit(130)"
+    code = "import time\ntry:\n  print('on', flush=True)\n  time.sleep(60)\n"
+    code += "except KeyboardInterrupt:\n  raise SystemExit(130)"
     process = REAL_POPEN([sys.executable, "-c", code], stdout=subprocess.PIPE)
     process.stdout.readline()
     if reached:
