@@ -105,9 +105,9 @@ def test_supervision_learns_the_nuclei(folder, tmp_path, monkeypatch):
 def test_an_interrupted_run_resumes_to_the_same_weights(finished, folder, tmp_path, monkeypatch):
     calls, original = [], epochs.save
 
-    def interrupted(manager):
-        original(manager)
-        calls.append(manager)
+    def interrupted(*state):
+        original(*state)
+        calls.append(state)
         if len(calls) in (1, 2):
             raise KeyboardInterrupt
 

@@ -53,15 +53,35 @@ class Means(keras.callbacks.Callback):
             self.values[name] = mean + (float(value) - mean) / self.rounds
 
 
-def save(manager):
+class Clock(tf.Module):
+    """Minutes that a run takes over all its starts; the run's checkpoints carry them."""
+
+    def __init__(self):
+        """Starts it."""
+        super().__init__()
+        self.kept, self.started = tf.Variable(0.0, trainable=False, dtype=tf.float64), time.monotonic()
+
+    def minutes(self):
+        """Those of earlier starts up to the checkpoint, and those since this start."""
+        return float(self.kept) + (time.monotonic() - self.started) / 60
+
+    def keep(self):
+        """Takes the time so far into what a checkpoint saves."""
+        self.kept.assign(self.minutes())
+        self.started = time.monotonic()
+
+
+def save(manager, clock):
     """Writes a checkpoint.
 
     Args:
         manager: `tf.train.CheckpointManager`; it names a checkpoint as the latest only when it is complete.
+        clock: the run's `Clock`, part of what is saved.
 
     Raises:
         OSError: if it cannot be written; the one before is kept.
     """
+    clock.keep()
     try:
         manager.save()
     except tf.errors.OpError as error:
@@ -75,21 +95,22 @@ def save(manager):
 class Checkpoint(keras.callbacks.Callback):
     """Counts the rounds of a phase, and saves the whole state of a run every few minutes."""
 
-    def __init__(self, manager, progress, minutes):
+    def __init__(self, manager, progress, clock, minutes):
         """Takes what to save and how often.
 
         Args:
             manager: `tf.train.CheckpointManager` over the run's state.
             progress: `tf.Variable` with the rounds done in the phase, saved with the rest.
+            clock: the run's `Clock`.
             minutes: between two checkpoints.
         """
         super().__init__()
-        self.manager, self.progress, self.seconds = manager, progress, 60 * minutes
+        self.manager, self.progress, self.clock, self.seconds = manager, progress, clock, 60 * minutes
         self.saved = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts the round, and saves when it is time."""
         self.progress.assign_add(1)
         if time.monotonic() - self.saved > self.seconds:
-            save(self.manager)
+            save(self.manager, self.clock)
             self.saved = time.monotonic()

@@ -19,7 +19,7 @@ VALIDATED = ("dice1", "dice", "aji", "pq")
 COLUMNS = ("epoch", "updates", "task_loss", "dice_patch", *VALIDATED, "best")
 
 
-def fit(trainer, run, training, validation, updates, start=None):
+def fit(trainer, run, training, validation, updates, clock, start=None):
     """Trains on labelled images from the last checkpoint on; the best epoch's network is `<run>/task.keras`.
 
     Without validation images the last epoch counts as the best. With a network to start from, the network that
@@ -31,6 +31,7 @@ def fit(trainer, run, training, validation, updates, start=None):
         training: list of `data.labelled.Labelled` at 40X.
         validation: list of the same; may be empty.
         updates: of the task network.
+        clock: the run's `Clock`.
         start: network whose weights the trainer began with; None if it learns from nothing.
 
     Returns:
@@ -40,7 +41,7 @@ def fit(trainer, run, training, validation, updates, start=None):
         train.callbacks.Diverged: if a loss is not finite.
     """
     epoch, batch = tf.Variable(0, dtype=tf.int64), trainer.config.schedule.batch
-    state = tf.train.Checkpoint(trainer=trainer, epoch=epoch)
+    state = tf.train.Checkpoint(trainer=trainer, epoch=epoch, clock=clock)
     manager = tf.train.CheckpointManager(state, str(run / "checkpoints"), max_to_keep=1)
     if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint).assert_existing_objects_matched()
@@ -66,7 +67,7 @@ def fit(trainer, run, training, validation, updates, start=None):
         files.write_csv(run / "history.csv", rows, COLUMNS)
         curve(rows, run / "curve.png")
         epoch.assign(number + 1)
-        save(manager)
+        save(manager, clock)
     return rows
 
 

@@ -4,10 +4,10 @@ import argparse
 import dataclasses
 import pathlib
 import sys
-import time
 
 from hou_synth import command, config
 from train import real, supervised
+from train.callbacks import Clock
 
 UPDATES = 400  # of the network; ours
 RATE = 2e-4  # first learning rate, a fifth of the preset's; ours
@@ -30,7 +30,7 @@ def arguments(argv):
 @command.command
 def main(argv=None):
     """Fine-tunes, chooses the best epoch, exports; returns the exit code."""
-    started = time.monotonic()
+    clock = Clock()
     args = arguments(argv)
     for name in ("config.json", "task.keras"):
         if not (args.model / name).is_file():
@@ -38,7 +38,7 @@ def main(argv=None):
     settings = config.load(args.model / "config.json")
     schedule = dataclasses.replace(settings.schedule, task_rate=args.rate, seed=args.seed, optimizer="adam", decay=True)
     settings = dataclasses.replace(settings, schedule=schedule)
-    return supervised.train(args, settings, args.updates, started, args.model)
+    return supervised.train(args, settings, args.updates, clock, args.model)
 
 
 if __name__ == "__main__":

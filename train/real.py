@@ -5,7 +5,6 @@ import json
 import pathlib
 import shlex
 import sys
-import time
 
 import keras
 import numpy as np
@@ -120,12 +119,11 @@ def begin(run, settings, resume, about):
     return False
 
 
-def finish(run, models, rows, started):
+def finish(run, models, rows, minutes):
     """Exports the best network and writes `scores.json`; says what is next."""
     best = [row for row in rows if row["best"]][-1]
     task = keras.saving.load_model(run / "task.keras")
     served = export.export(task, pathlib.Path(models) / run.name, [run / "config.json", run / "run.json"])
-    minutes = (time.monotonic() - started) / 60
     files.write_text(run / "scores.json", json.dumps({**best, "minutes": minutes}, indent=2) + "\n")
     print(f"best epoch: {best['epoch']} of {rows[-1]['epoch']}; curve: {run / 'curve.png'}\nmodel:      {served}")
     print(f"next:       python -m train.evaluate --model {served} --data LABELLED")

@@ -3,12 +3,12 @@
 import argparse
 import pathlib
 import sys
-import time
 
 import keras
 
 from hou_synth import command, options
 from train import epochs, limits, phases, real
+from train.callbacks import Clock
 from train.task import TaskTrainer
 
 
@@ -39,21 +39,21 @@ def add_run(parser, out, share):
 @command.command
 def main(argv=None):
     """Trains, chooses the best epoch, exports; returns the exit code."""
-    started = time.monotonic()
+    clock = Clock()
     args = arguments(argv)
     settings = options.configuration(args, "cpu")
     updates = phases.task_updates(phases.phases(settings.schedule)) if args.updates is None else args.updates
-    return train(args, settings, updates, started)
+    return train(args, settings, updates, clock)
 
 
-def train(args, settings, updates, started, model=None):
+def train(args, settings, updates, clock, model=None):
     """The body of this command and of `train.finetune`.
 
     Args:
         args: with the options of `real.add_data` and `add_run`.
         settings: `Config`.
         updates: of the network.
-        started: `time.monotonic()` of the command's start.
+        clock: `Clock` that was started with the command.
         model: run folder whose task network is trained on; None for a new one.
 
     Returns:
@@ -78,8 +78,8 @@ def train(args, settings, updates, started, model=None):
     if model:
         start = keras.saving.load_model(model / "task.keras", compile=False)
         trainer.task.set_weights(start.get_weights())
-    rows = epochs.fit(trainer, args.out, training, validation, updates, start)
-    real.finish(args.out, args.models, rows, started)
+    rows = epochs.fit(trainer, args.out, training, validation, updates, clock, start)
+    real.finish(args.out, args.models, rows, clock.minutes())
     return 0
 
 

@@ -7,7 +7,6 @@ import os
 import pathlib
 import shlex
 import sys
-import time
 
 import keras
 import numpy as np
@@ -16,7 +15,7 @@ import tensorflow as tf
 from data import pipeline, tiles
 from hou_synth import command, config, files, instances, metrics, options
 from train import epochs, export, limits, phases, real, sheet
-from train.callbacks import Checkpoint, Finite, save
+from train.callbacks import Checkpoint, Clock, Finite, save
 from train.trainer import UniversalTrainer
 
 CHECKPOINT_MINUTES = 3.0
@@ -46,7 +45,7 @@ def arguments(argv):
 @command.command
 def main(argv=None):
     """Trains, exports, scores; returns the exit code."""
-    started = time.monotonic()
+    clock = Clock()
     args = arguments(argv)
     settings = options.configuration(args, "cpu" if args.tiles else "quick")
     run = pathlib.Path(args.out or f"runs/{settings.preset}")
@@ -59,8 +58,8 @@ def main(argv=None):
     bank = prepare(args, settings, run)
     record(args, settings, run, bank, images)
     with contextlib.closing(pipeline.Source(bank, settings, args.workers, images)) as source:
-        trainer = train(settings, run, source)
-    finish(settings, run, bank, trainer, pathlib.Path(args.models), (time.monotonic() - started) / 60)
+        trainer = train(settings, run, source, clock)
+    finish(settings, run, bank, trainer, pathlib.Path(args.models), clock.minutes())
     return 0
 
 
@@ -113,13 +112,14 @@ def record(args, settings, run, bank, images):
     files.write_text(run / "run.json", json.dumps(about, indent=2) + "\n")
 
 
-def train(settings, run, source):
+def train(settings, run, source, clock):
     """Trains phase by phase from the last checkpoint on.
 
     Args:
         settings: `Config`.
         run: folder.
         source: `data.pipeline.Source`.
+        clock: `Clock` that was started with the command.
 
     Returns:
         The `UniversalTrainer`.
@@ -132,24 +132,24 @@ def train(settings, run, source):
     schedule = phases.phases(settings.schedule)
     trainer = UniversalTrainer(settings, phases.task_updates(schedule), phases.adversarial(schedule))
     done, progress = tf.Variable(0, dtype=tf.int64), tf.Variable(0, dtype=tf.int64)
-    state = tf.train.Checkpoint(trainer=trainer, done=done, progress=progress)
+    state = tf.train.Checkpoint(trainer=trainer, done=done, progress=progress, clock=clock)
     manager = tf.train.CheckpointManager(state, str(run / "checkpoints"), max_to_keep=2)
     if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         print(f"going on from {manager.latest_checkpoint}")
     for number in range(int(done), len(schedule)):
         if int(progress) < schedule[number].rounds:
-            train_phase(settings, run, source, trainer, schedule, number, (manager, progress))
+            train_phase(settings, run, source, trainer, schedule, number, (manager, progress, clock))
         done.assign(number + 1)
         progress.assign(0)
-        save(manager)
+        save(manager, clock)
         sheet.contact_sheet(trainer, source.bank, settings, run / f"{number + 1}_{schedule[number].name}.png")
     return trainer
 
 
 def train_phase(settings, run, source, trainer, schedule, number, saving):
     """The rest of one phase."""
-    phase, (manager, progress) = schedule[number], saving
+    phase, (manager, progress, clock) = schedule[number], saving
     first, batch = int(progress), settings.schedule.batch
     start = phases.patches_before(schedule[:number], batch) + first * sum(phase.updates) * batch
     data = source.rounds(sum(phase.updates), start)
@@ -157,7 +157,7 @@ def train_phase(settings, run, source, trainer, schedule, number, saving):
     trainer.compile(updates=phase.updates, fill=phase.fill)
     callbacks = [
         Finite(phase.name, first),
-        Checkpoint(manager, progress, CHECKPOINT_MINUTES),
+        Checkpoint(manager, progress, clock, CHECKPOINT_MINUTES),
         keras.callbacks.TensorBoard(run / "logs" / f"{number + 1}_{phase.name}", write_graph=False, update_freq=20),
     ]
     try:
