@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hou_synth import config, files, labels, metrics
-from train import epochs, experiments, finetune, protocols
+from train import budget, epochs, experiments, finetune, protocols
 
 REAL_POPEN = subprocess.Popen
 TINY = (
@@ -158,24 +158,25 @@ def cell(kind="supervised"):
 
 def test_minutes_cut_all_counts_by_one_factor(tmp_path):
     settings = config.preset("cpu")
-    args = experiments.arguments(["within", "--data", "x", "--out", str(tmp_path), "--minutes", "5"])
-    files.write_text(tmp_path / "speed.json", json.dumps({"unet": {"refiner": 2.0, "discriminator": 1.0, "task": 0.5}}))
-    seconds = experiments.SHARE * (300 - experiments.OVERHEAD)
-    assert experiments.affordable(args, settings, cell(), {"task": 2000}) == {"task": round(seconds / 0.5)}
-    assert experiments.affordable(args, settings, cell(), {"task": 10}) == {"task": 10}
-    counts = {name: getattr(settings.schedule, name) for name in experiments.COUNTS}
-    cut = experiments.affordable(args, settings, cell("universal"), counts)
+    cost = {"refiner": 2.0, "discriminator": 1.0, "task": 0.5}
+    files.write_text(tmp_path / "speed.json", json.dumps(dict.fromkeys(["unet alone", "unet universal"], cost)))
+    seconds = budget.SHARE * (300 - budget.OVERHEAD)
+    assert budget.affordable(tmp_path, 5, settings, cell(), {"task": 2000}) == {"task": round(seconds / 0.5)}
+    assert budget.affordable(tmp_path, 5, settings, cell(), {"task": 10}) == {"task": 10}
+    counts = {name: getattr(settings.schedule, name) for name in budget.COUNTS}
+    cut = budget.affordable(tmp_path, 5, settings, cell("universal"), counts)
     total = 40 * 2 + 100 * 1 + 50 * (2 * 2 + 1) + 500 * 0.5 + 80 * (2 * 2 + 6 * 0.5 + 1) + 1020 * 0.5
     assert cut == {name: round(count * seconds / total) for name, count in counts.items()}
 
 
 def test_speed_is_measured_once_for_each_network(tmp_path, monkeypatch):
     settings = config.preset("quick", **{"unet_widths": (4, 8), "unet_down": (1, 1), "unet_up": (1,)})
-    args = experiments.arguments(["within", "--data", "x", "--out", str(tmp_path), "--minutes", "5"])
-    first = experiments.affordable(args, settings, cell(), {"task": 10**6})
-    assert 0 < json.loads((tmp_path / "speed.json").read_text())["unet"]["task"] < 60
-    monkeypatch.setattr(experiments, "seconds", lambda *_: pytest.fail("measured twice"))
-    assert experiments.affordable(args, settings, cell(), {"task": 10**6}) == first
+    first = budget.affordable(tmp_path, 5, settings, cell(), {"task": 10**6})
+    assert 0 < json.loads((tmp_path / "speed.json").read_text())["unet alone"]["task"] < 60
+    free = config.preset("quick", refiner_blocks=1, pool=8, patch=64, batch=2)
+    assert budget.seconds(free, cell("universal"))["refiner"] > 0 == budget.seconds(free, cell())["refiner"]
+    monkeypatch.setattr(budget, "seconds", lambda *_: pytest.fail("measured twice"))
+    assert budget.affordable(tmp_path, 5, settings, cell(), {"task": 10**6}) == first
 
 
 def test_the_table_s_measures_are_the_mean_over_images():

@@ -2,28 +2,19 @@
 
 import argparse
 import csv
-import dataclasses
-import functools
 import json
 import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
-import tensorflow as tf
 
 from data import labelled
 from hou_synth import command, files, metrics, options
-from train import evaluate, finetune, limits, phases, protocols, sources
-from train.trainer import UniversalTrainer
+from train import budget, evaluate, finetune, limits, phases, protocols, sources
 
-MEASURED = 20  # updates that are timed; the first ones are slower
-OVERHEAD = 25.0  # seconds of a training beside its updates: start, tracing, export; measured
-SHARE = 0.9  # of the rest is for updates, the others for validation
 PATIENCE = 10.0  # seconds in which an interrupted training ends by itself
-COUNTS = ("refiner_steps", "discriminator_steps", "adversarial_rounds", "task_steps", "joint_rounds", "final_steps")
 COLUMNS = ("set", "type", "image", *metrics.MEASURES)
 SHOWN = ("dice1", "dice", "aji", "pq")
 
@@ -59,15 +50,12 @@ def main(argv=None):
     limits.check(settings)
     learned = sources.sets(args, args.data)
     images = [entry for entries in learned.values() for entry in entries]
-    tested = {
-        name: labelled.find(folder)
-        for name, folder in zip(sources.names(args.test or []), args.test or [], strict=True)
-    }
-    tested = tested or {"+".join(learned): images}
+    tests = args.test or []
+    tested = dict(zip(sources.names(tests), map(labelled.find, tests), strict=True)) or {"+".join(learned): images}
     cells = protocols.cells(
         args.protocol, splits(args, images), args.networks, args.rows, args.shots, settings.schedule.seed
     )
-    same(args, settings)
+    same(args)
     rows = []
     for number, cell in enumerate(cells, 1):
         print(f"cell {number} of {len(cells)}: {cell.name}", flush=True)
@@ -88,14 +76,15 @@ def splits(args, images):
     return [protocols.Split("all", tuple(sorted(image.name for image in images)), ())]
 
 
-def same(args, settings):
+def same(args):
     """Keeps what the cells of a folder have in common in `experiments.json`.
 
     Raises:
         ValueError: naming what differs from an earlier sitting.
     """
     path = args.out / "experiments.json"
-    own = {"data": args.data, "tiles": args.tiles, "minutes": args.minutes, "options": options.given(args)}
+    own = {"data": args.data, "tiles": args.tiles, "minutes": args.minutes, "folds": args.folds}
+    own["options"] = options.given(args)
     if path.exists():
         earlier = json.loads(path.read_text())
         differing = [f"{key}: {earlier[key]} != {value}" for key, value in own.items() if earlier[key] != value]
@@ -147,80 +136,20 @@ def words(cell, args, settings):
     seed = ["--seed", str(settings.schedule.seed)]
     updates = phases.task_updates(phases.phases(settings.schedule))
     if cell.kind == "supervised":
-        updates = affordable(args, settings, cell, {"task": updates})["task"]
+        updates = budget.affordable(args.out, args.minutes, settings, cell, {"task": updates})["task"]
         return ["train.supervised", "--data", *data, *where, *wanted, "--updates", str(updates)]
     if cell.kind == "finetune":
         model = args.out / f"universal-{cell.network}"
-        updates = affordable(args, settings, cell, {"task": finetune.UPDATES})["task"]
+        updates = budget.affordable(args.out, args.minutes, settings, cell, {"task": finetune.UPDATES})["task"]
         return ["train.finetune", "--model", str(model), "--data", *data, *where, *seed, "--updates", str(updates)]
-    counts = affordable(args, settings, cell, {name: getattr(settings.schedule, name) for name in COUNTS})
+    counts = budget.affordable(
+        args.out, args.minutes, settings, cell, {name: getattr(settings.schedule, name) for name in budget.COUNTS}
+    )
     schedule = [word for name, count in counts.items() for word in ("--" + name.replace("_", "-"), str(count))]
     tiles = ["--tiles", args.tiles] if args.tiles else []
     bank = ["--bank", str(args.out / "tiles.h5")]
     real = ["--labelled", *data] if cell.kind == "real" else []
     return ["train.universal", *tiles, *real, *bank, *where, *wanted, *schedule]
-
-
-def affordable(args, settings, cell, counts):
-    """Numbers of updates or rounds, all cut by one factor so that they take at most `--minutes`.
-
-    What an update takes is measured once for each network and kept in `speed.json`, so that all cells of a row
-    have the same number of updates, in every sitting.
-    """
-    if args.minutes is None:
-        return counts
-    path, key = args.out / "speed.json", f"{cell.network}{' + real' if cell.kind == 'real' else ''}"
-    speeds = json.loads(path.read_text()) if path.exists() else {}
-    if key not in speeds:
-        speeds[key] = seconds(settings, cell)
-        files.write_text(path, json.dumps(speeds, indent=2) + "\n")
-    cost = speeds[key]
-    joint = [settings.schedule.refiner_updates, settings.schedule.discriminator_updates, settings.schedule.task_updates]
-    each = {
-        "task": cost["task"],
-        "refiner_steps": cost["refiner"],
-        "discriminator_steps": cost["discriminator"],
-        "adversarial_rounds": joint[0] * cost["refiner"] + joint[1] * cost["discriminator"],
-        "task_steps": cost["task"],
-        "joint_rounds": joint[0] * cost["refiner"] + joint[1] * cost["discriminator"] + joint[2] * cost["task"],
-        "final_steps": cost["task"],
-    }
-    total = sum(count * each[name] for name, count in counts.items())
-    factor = min(SHARE * max(60 * args.minutes - OVERHEAD, 1.0) / total, 1.0)
-    return {name: max(round(factor * count), min(count, 1)) for name, count in counts.items()}
-
-
-def seconds(settings, cell):
-    """Seconds that a refiner, a discriminator and a task update take on this machine, measured."""
-    settings = dataclasses.replace(settings, networks=dataclasses.replace(settings.networks, network=cell.network))
-    schedule, run = settings.schedule, phases.phases(settings.schedule)
-    adversarial = cell.kind in ("universal", "real") and phases.adversarial(run)
-    trainer = UniversalTrainer(settings, refined=adversarial)
-    batch = noise(schedule.patch, schedule.batch, ("image", "reference", "real", "target"))
-    more = noise(schedule.patch, schedule.labelled_batch, ("labelled_image", "labelled_target"))
-    task = functools.partial(trainer.segment, batch | more if cell.kind == "real" else batch, False)
-    measured = {"refiner": 0.0, "discriminator": 0.0, "task": timed(task)}
-    if adversarial:
-        measured["refiner"] = timed(lambda: trainer.refine(batch, False))
-        measured["discriminator"] = timed(lambda: trainer.discriminate(batch, False))
-    return measured
-
-
-def noise(side, count, names):
-    """A batch of random uint8 patches, (count, side, side, 3), and targets, (count, side, side, 1)."""
-    shapes = {name: (count, side, side, 1 if name.endswith("target") else 3) for name in names}
-    return {name: tf.cast(tf.random.uniform(shape, 0, 256, tf.int32), tf.uint8) for name, shape in shapes.items()}
-
-
-def timed(step):
-    """Median seconds of a step, over the later half of the calls after the one that traces it."""
-    step()
-    times = []
-    for _ in range(MEASURED):
-        started = time.monotonic()
-        step()
-        times.append(time.monotonic() - started)
-    return float(np.median(times[MEASURED // 2 :]))
 
 
 def measure(cell, out, name, entries):
