@@ -170,6 +170,7 @@ def test_minutes_cut_all_counts_by_one_factor(tmp_path):
 
 
 def test_speed_is_measured_once_for_each_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "MEASURED", 2)
     settings = config.preset("quick", **{"unet_widths": (4, 8), "unet_down": (1, 1), "unet_up": (1,)})
     first = budget.affordable(tmp_path, 5, settings, cell(), {"task": 10**6})
     assert 0 < json.loads((tmp_path / "speed.json").read_text())["unet alone"]["task"] < 60
