@@ -152,6 +152,15 @@ def test_test_sets_belong_to_the_protocol_dataset(data, tmp_path, capsys, protoc
     assert "--test" in capsys.readouterr().err
 
 
+def test_images_are_told_apart_by_their_names(data, tmp_path, capsys):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        for path in (data / "set/lung").iterdir():
+            (tmp_path / name / path.name).write_bytes(path.read_bytes())
+    argv = ["across", "--data", str(tmp_path / "one"), str(tmp_path / "other"), "--out", str(tmp_path / "out")]
+    assert experiments.main(argv) == 2 and "a, b twice" in capsys.readouterr().err
+
+
 def cell(kind="supervised"):
     return protocols.Cell(kind, f"{kind}-unet", "unet", kind, (), ())
 

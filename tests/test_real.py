@@ -9,6 +9,7 @@ import pytest
 from data.labelled import Labelled
 from hou_synth import config, files, labels
 from train import epochs, finetune, real, supervised
+from train.task import TaskTrainer
 
 TINY = (
     "--preset quick --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 --refiner-blocks 1"
@@ -66,12 +67,14 @@ def test_a_run_keeps_its_best_epoch_by_validation(finished, folder):
     scores = [float(row["dice"]) for row in rows]
     best = [number for number, row in enumerate(rows) if float(row["best"])][-1]
     assert scores[best] == max(scores)
-    settings = config.load(finished / "config.json")
+    trainer = TaskTrainer(config.load(finished / "config.json"))
+    trainer.task.set_weights(weights(finished / "task.keras"))
     about = json.loads((finished / "run.json").read_text())
     image = labels.image(folder / f"{about['validation'][0]}.png")
     item = Labelled("v", "", real.reinhard(image), labels.read(folder / f"{about['validation'][0]}_labels.png"), 0.25)
-    kept = epochs.scores(keras.saving.load_model(finished / "task.keras"), settings, [item])
-    assert kept["dice"] == pytest.approx(scores[best], abs=1e-6)
+    judged = epochs.Judged(trainer, [item], None, 1.0)
+    judged.update()
+    assert judged.scores()["dice"] == pytest.approx(scores[best], abs=1e-6)
     assert json.loads((finished / "scores.json").read_text())["dice"] == scores[best]
     assert (finished.parent / "models/run/1/saved_model.pb").is_file()
     assert not list(finished.rglob("*.part*"))
@@ -176,7 +179,7 @@ def test_finetuning_averages_the_weights_by_the_number_of_images(finished, folde
     original = epochs.averaged
 
     def averaged(start, trained, share):
-        seen.append((share, [w.copy() for w in trained.get_weights()]))
+        seen.append((share, trained))
         return original(start, trained, share)
 
     monkeypatch.setattr(epochs, "averaged", averaged)
@@ -197,12 +200,8 @@ def test_finetuning_starts_from_the_model(finished, folder, tmp_path):
 
 
 def test_finetuning_never_keeps_what_validates_worse_than_the_model(finished, folder, tmp_path, monkeypatch):
-    def worse(network, settings, images):
-        worse.score -= 0.1
-        return dict.fromkeys(epochs.VALIDATED, worse.score)
-
-    worse.score = 0.9
-    monkeypatch.setattr(epochs, "scores", worse)
+    falling = iter([0.9, 0.8, 0.7, 0.6])
+    monkeypatch.setattr(epochs.Judged, "scores", lambda self: dict.fromkeys(epochs.VALIDATED, next(falling)))
     assert tune(finished, folder, tmp_path / "run", "--updates", 4, "--validation", 0.25) == 0
     assert same(weights(finished / "task.keras"), weights(tmp_path / "run/task.keras"))
 

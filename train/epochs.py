@@ -46,13 +46,8 @@ def fit(trainer, run, training, validation, updates, clock, start=None):
     if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         print(f"going on from {manager.latest_checkpoint}")
-    share = len(training) / (len(training) + 1)
-
-    def kept():
-        return averaged(start, trainer.task, share) if start else trainer.task
-
-    about = {"epoch": 0, "updates": 0}
-    rows = _history(run)[: int(epoch) + 1] or [_validated(kept(), trainer.config, run, [], validation, about)]
+    judged = Judged(trainer, validation, start, len(training) / (len(training) + 1))
+    rows = _history(run)[: int(epoch) + 1] or [_validated(judged, run, [], {"epoch": 0, "updates": 0})]
     epochs = -(-updates // EPOCH)
     trainer.compile()
     for number in range(int(epoch), epochs):
@@ -60,10 +55,10 @@ def fit(trainer, run, training, validation, updates, clock, start=None):
         data = pipeline.labelled(training, trainer.config, number * EPOCH * batch).batch(batch).prefetch(2)
         kwargs = {"initial_epoch": number, "epochs": number + 1, "shuffle": False}
         means = Means()
-        trainer.fit(data, steps_per_epoch=steps, callbacks=[Finite("task", 0), means], **kwargs)
+        trainer.fit(data, steps_per_epoch=steps, callbacks=[Finite("task", number * EPOCH), means], **kwargs)
         about = {"epoch": number + 1, "updates": number * EPOCH + steps}
         about |= {"task_loss": means.values["task_loss"], "dice_patch": means.values["dice"]}
-        rows.append(_validated(kept(), trainer.config, run, rows, validation, about))
+        rows.append(_validated(judged, run, rows, about))
         files.write_csv(run / "history.csv", rows, COLUMNS)
         curve(rows, run / "curve.png")
         epoch.assign(number + 1)
@@ -82,45 +77,66 @@ def _history(run):
     return [{key: kinds.get(key, float)(value) for key, value in row.items() if value != ""} for row in rows]
 
 
+class Judged:
+    """The network that an epoch ends with, and its scores; a copy, so that it is traced once."""
+
+    def __init__(self, trainer, images, start, share):
+        """Copies the architecture.
+
+        Args:
+            trainer: `TaskTrainer`.
+            images: list of `data.labelled.Labelled` at 40X whose colours are normalised; may be empty.
+            start: network that the trainer began with, or None.
+            share: of the trained weights in the average with those of `start`.
+        """
+        self.trained, self.images, self.start, self.share = trainer.task, images, start, share
+        self.settings, self.network = trainer.config.instances, keras.models.clone_model(trainer.task)
+        self.serve = tf.function(lambda batch: export.probabilities(self.network, batch), reduce_retracing=True)
+
+    def update(self):
+        """Takes over the trainer's weights as they are, or their average with those it began with."""
+        trained = self.trained.get_weights()
+        self.network.set_weights(averaged(self.start.get_weights(), trained, self.share) if self.start else trained)
+
+    def scores(self):
+        """Mean measures on the images; empty without images."""
+        rows = []
+        for image in self.images:
+            found = inference.segment(self._maps, image.image, False, None, self.settings)
+            rows.append(metrics.scores(found, image.labels))
+        return {name: float(np.mean([row[name] for row in rows])) for name in VALIDATED} if rows else {}
+
+    def _maps(self, images):
+        return self.serve(tf.constant(images))
+
+
 def averaged(start, trained, share):
-    """A network whose weights are (1 - share) of one's and share of the other's [Wortsman et al. 2022].
+    """Weights that are (1 - share) of one's and share of the other's [Wortsman et al. 2022].
 
     A network fine-tuned on a few images gains on their tissue and loses on others; the average keeps most of the
     gain without the loss. With n images the share is n / (n + 1): half for one, nearly all for many [ours].
 
     Args:
-        start: network.
-        trained: network of the same architecture, fine-tuned from `start`.
-        share: of the trained one, 0 to 1.
+        start: list of arrays.
+        trained: list of arrays, fine-tuned from `start`.
+        share: of the trained ones, 0 to 1.
 
     Returns:
-        A new network.
+        A new list.
     """
-    both = zip(start.get_weights(), trained.get_weights(), strict=True)
-    made = keras.models.clone_model(trained)
-    made.set_weights([(1 - share) * one + share * other for one, other in both])
-    return made
+    return [(1 - share) * one + share * other for one, other in zip(start, trained, strict=True)]
 
 
-def _validated(network, settings, run, rows, validation, about):
+def _validated(judged, run, rows, about):
     """Row of an epoch; its network is kept if it is the best so far, or if nothing can tell."""
-    row = {**about, **(scores(network, settings, validation) if validation else {})}
-    row["best"] = int(not validation or all(row[CHOSEN_BY] > other[CHOSEN_BY] for other in rows))
+    judged.update()
+    row = {**about, **judged.scores()}
+    row["best"] = int(CHOSEN_BY not in row or all(row[CHOSEN_BY] > other[CHOSEN_BY] for other in rows))
     if row["best"]:
-        keep(network, run / "task.keras")
-    if validation:
+        keep(judged.network, run / "task.keras")
+    if CHOSEN_BY in row:
         print("validation: " + ", ".join(f"{name} {row[name]:.3f}" for name in VALIDATED))
     return row
-
-
-def scores(network, settings, images):
-    """Mean measures of a task network on labelled images at 40X whose colours are normalised."""
-    serve, rows = tf.function(lambda batch: export.probabilities(network, batch), reduce_retracing=True), []
-    for image in images:
-        maps = lambda batch: serve(tf.constant(batch))  # noqa: E731
-        found = inference.segment(maps, image.image, False, None, settings.instances)
-        rows.append(metrics.scores(found, image.labels))
-    return {name: float(np.mean([row[name] for row in rows])) for name in VALIDATED}
 
 
 def keep(network, path):

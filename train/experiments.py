@@ -1,6 +1,7 @@
 """The paper's tables: `python -m train.experiments within|across|dataset --data DIR... --tiles DIR`."""
 
 import argparse
+import collections
 import csv
 import json
 import pathlib
@@ -50,6 +51,9 @@ def main(argv=None):
     limits.check(settings)
     learned = sources.sets(args, args.data)
     images = [entry for entries in learned.values() for entry in entries]
+    twice = sorted(name for name, count in collections.Counter(image.name for image in images).items() if count > 1)
+    if twice:
+        raise ValueError(f"Expected images with different names in all sets. Received: {', '.join(twice)} twice.")
     tests = args.test or []
     tested = dict(zip(sources.names(tests), map(labelled.find, tests), strict=True)) or {"+".join(learned): images}
     cells = protocols.cells(
