@@ -93,18 +93,7 @@ def example(bank, seed, index, side, config):
     tile, *others = (tiles[number] for number in random.integers(len(tiles), size=3))
     corner, apart = corners(random, tile.image.shape[:2], side)
     second = anywhere(random, tile.image.shape[:2], side)
-    background, detail, cells = augment.turned(
-        random,
-        crop(tile.background, corner, side),
-        crop(tile.image, anywhere(random, tile.image.shape[:2], side), side),
-        _cells(tile, corner, side, config).view(np.uint8),
-    )
-    eosin, clearing = (
-        augment.turned(random, crop(layer, anywhere(random, layer.shape, side), side))[0]
-        for layer in (others[0].eosin, others[1].grain)
-    )
-    source = synthesis.Source(background, eosin, clearing, detail, tile.colour, tile.density, cells.view(bool))
-    patch = synthesis.initial(random, source, config)
+    patch = synthesis.initial(random, source(random, tile, others, corner, side, config), config)
     made = Example(
         **vars(patch),
         reference=augment.turned(random, crop(tile.image, apart, side))[0],
@@ -123,6 +112,50 @@ def example(bank, seed, index, side, config):
     )
     bank.release(6 * side)
     return made
+
+
+def source(random, tile, others, corner, side, config):
+    """Crops that one patch is painted with, each turned at random.
+
+    Args:
+        random: `numpy.random.Generator`.
+        tile: `data.tiles.Tile` of the background and the nuclear colour.
+        others: two `Tile`s, of the nuclear texture and of the clearing.
+        corner: (y, x) of the background's crop.
+        side: of the patch.
+        config: `Synthesis`.
+
+    Returns:
+        A `synthesis.Source`.
+    """
+    background, detail, cells = augment.turned(
+        random,
+        crop(tile.background, corner, side),
+        crop(tile.image, anywhere(random, tile.image.shape[:2], side), side),
+        _cells(tile, corner, side, config).view(np.uint8),
+    )
+    eosin, clearing = (
+        augment.turned(random, crop(layer, anywhere(random, layer.shape, side), side))[0]
+        for layer in (others[0].eosin, others[1].grain)
+    )
+    return synthesis.Source(background, eosin, clearing, detail, tile.colour, tile.density, cells.view(bool))
+
+
+def repainted(labels, tile, corner, random, config):
+    """A mask painted with the tissue of a tile: one mask can be had in the style of any tissue (paper, Fig. 6).
+
+    Args:
+        labels: (s, s) uint16 instance mask.
+        tile: `data.tiles.Tile` of at least that side.
+        corner: (y, x) of the background's crop.
+        random: `numpy.random.Generator`.
+        config: `Synthesis`.
+
+    Returns:
+        A `synthesis.Patch`.
+    """
+    textures = source(random, tile, (tile, tile), corner, labels.shape[0], config)
+    return synthesis.painted(random, labels, textures, config)
 
 
 def crop(layer, corner, side):

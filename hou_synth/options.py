@@ -17,12 +17,14 @@ def add_configuration(parser, groups=config.GROUPS):
         meanings = _meanings(type(default))
         for field in dataclasses.fields(default):
             value = getattr(default, field.name)
+            bare = {"nargs": "?", "const": True} if isinstance(value, bool) else {}
             group.add_argument(
                 "--" + field.name.replace("_", "-"),
                 type=_parser(value),
                 default=argparse.SUPPRESS,
                 metavar=type(value).__name__.upper(),
                 help=f"{meanings.get(field.name, field.name)} [{value}]".replace("%", "%%"),
+                **bare,
             )
 
 

@@ -68,8 +68,21 @@ def initial(random, source, config):
     Returns:
         A `Patch`.
     """
-    side = source.background.shape[0]
-    labels = mask(random, side, source, config)
+    return painted(random, mask(random, source.background.shape[0], source, config), source, config)
+
+
+def painted(random, labels, source, config):
+    """A mask painted with the textures of real tissue.
+
+    Args:
+        random: `numpy.random.Generator`.
+        labels: (s, s) uint16 instance mask.
+        source: `Source` of that side.
+        config: `Synthesis`.
+
+    Returns:
+        A `Patch`.
+    """
     edge = contours(labels)
     background = jittered(random, source.background, config)
     background = distracted(random, background, source.colour, config)

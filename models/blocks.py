@@ -1,6 +1,7 @@
 """Blocks that the networks share. A block is a closure from tensor to tensor."""
 
-from keras import layers
+import tensorflow as tf
+from keras import initializers, layers
 
 WIDTH = 32  # channels of the refiner, and of the reference branch; release
 SLOPE = 0.2  # of the leaky ReLU; release
@@ -41,6 +42,23 @@ def reference_branch(name="reference"):
     return apply
 
 
+def no_reference(name="reference"):
+    """A code of zeros in the reference branch's place, (b, 1, 1, 32), without parameters [paper, Table 3]."""
+
+    def apply(x):
+        x = layers.Rescaling(0.0, name=f"{name}_off")(layers.GlobalAveragePooling2D(name=f"{name}_mean")(x))
+        x = layers.RepeatVector(WIDTH, name=f"{name}_wide")(x)
+        x = layers.GlobalAveragePooling1D(data_format="channels_first", name=f"{name}_zero")(x)
+        return layers.Reshape((1, 1, WIDTH), name=f"{name}_code")(x)
+
+    return apply
+
+
+def reference_code(networks):
+    """The reference branch, or zeros where networks are to do without a reference patch."""
+    return reference_branch() if networks.reference else no_reference()
+
+
 def with_code(name):
     """Concatenates a (b, 1, 1, c) code, tiled over the map, to a map of any size and c channels (Fig. 5)."""
 
@@ -51,14 +69,34 @@ def with_code(name):
     return apply
 
 
+def joined(width, size, name):
+    """`convolution` of a map concatenated with a tiled code, without "same" padding, in half the work.
+
+    A convolution of a constant map is constant, so the code's half of the kernel is applied to a single tile, and
+    what it gives is added everywhere. It is one convolution, of (size, size, 2 c, width) weights in two halves,
+    which start as those of the whole would: Glorot's limit knows 2 c + width channels, not c + width.
+    """
+
+    def apply(x, code):
+        scale = (x.shape[-1] + width) / (2 * x.shape[-1] + width)
+        one, other = (initializers.VarianceScaling(scale, "fan_avg", "uniform") for _ in range(2))
+        tile = layers.UpSampling2D(size, name=f"{name}_tile")(code)
+        code = layers.Conv2D(width, size, use_bias=False, kernel_initializer=one, name=f"{name}_code")(tile)
+        x = layers.Conv2D(width, size, kernel_initializer=other, name=name)(x)
+        return layers.LeakyReLU(SLOPE, name=f"{name}_leaky")(layers.Add(name=f"{name}_joined")([x, code]))
+
+    return apply
+
+
 def convolutions(width, count, name, normalisation):
-    """A row of 3x3 convolutions with leaky ReLU, batch-normalised if asked for."""
+    """A row of 3x3 convolutions with leaky ReLU, batch-normalised over all replicas' images if asked for."""
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1
 
     def apply(x):
         for number in range(1, count + 1):
             x = layers.Conv2D(width, 3, padding="same", use_bias=not normalisation, name=f"{name}_{number}")(x)
             if normalisation:
-                x = layers.BatchNormalization(name=f"{name}_{number}_norm")(x)
+                x = layers.BatchNormalization(synchronized=several, name=f"{name}_{number}_norm")(x)
             x = layers.LeakyReLU(SLOPE, name=f"{name}_{number}_leaky")(x)
         return x
 

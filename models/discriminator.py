@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from models.blocks import SMALLEST_REFERENCE, WIDTH, convolution, reference_branch, with_code
+from models.blocks import SMALLEST_REFERENCE, WIDTH, convolution, joined, reference_code
 
 # Groups of (channels, size, convolutions) after the first main convolution; an average pool of 2 between groups
 # where the flag says so. The paper's 15 = 5 reference + 1 + 8 + 1 logits.
@@ -38,11 +38,13 @@ def discriminator(networks):
     patch = keras.Input((None, None, 3), name="patch")
     reference = keras.Input((None, None, 3), name="reference")
     x = convolution(WIDTH, 3, "first", "valid")(patch)
-    x = with_code("with_reference")(x, reference_branch()(reference))
+    code = reference_code(networks)(reference)
     for group, (width, size, count, pooled) in enumerate(_GROUPS[networks.discriminator], 1):
         for number in range(1, count + 1):
-            x = convolution(width, size, f"group{group}_{number}", "valid")(x)
+            name = f"group{group}_{number}"
+            first = (group, number) == (1, 1)
+            x = joined(width, size, name)(x, code) if first else convolution(width, size, name, "valid")(x)
         if pooled:
             x = layers.AveragePooling2D(2, name=f"pool{group}")(x)
-    x = layers.Conv2D(1, 1, name="logits")(x)
+    x = layers.Conv2D(1, 1, dtype="float32", name="logits")(x)
     return keras.Model({"patch": patch, "reference": reference}, x, name="discriminator")

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from models.blocks import WIDTH, convolution, reference_branch, residual, with_code
+from models.blocks import WIDTH, convolution, reference_code, residual, with_code
 
 
 def refiner(networks):
@@ -21,12 +21,13 @@ def refiner(networks):
     synthetic = keras.Input((None, None, 3), name="synthetic")
     reference = keras.Input((None, None, 3), name="reference")
     x = convolution(WIDTH, 3, "first")(synthetic)
-    x = with_code("with_reference")(x, reference_branch()(reference))
+    x = with_code("with_reference")(x, reference_code(networks)(reference))
     for number in range(1, networks.refiner_blocks + 1):
         x = residual(WIDTH, f"block{number}")(x)
-    change = layers.Conv2D(3, 3, padding="same", name="change")(x)
-    x = layers.Add(name="refined")([synthetic, change])
-    x = layers.Rescaling(1.0, 1.0, name="up")(x)
-    x = layers.ReLU(max_value=2.0, name="clip")(x)
-    x = layers.Rescaling(1.0, -1.0, name="down")(x)
+    start = "zeros" if networks.identity else "glorot_uniform"
+    change = layers.Conv2D(3, 3, padding="same", kernel_initializer=start, dtype="float32", name="change")(x)
+    x = layers.Add(dtype="float32", name="refined")([synthetic, change])
+    x = layers.Rescaling(1.0, 1.0, dtype="float32", name="up")(x)
+    x = layers.ReLU(max_value=2.0, dtype="float32", name="clip")(x)
+    x = layers.Rescaling(1.0, -1.0, dtype="float32", name="down")(x)
     return keras.Model({"synthetic": synthetic, "reference": reference}, x, name="refiner")

@@ -27,5 +27,5 @@ def unet(networks):
         x = layers.Conv2DTranspose(widths[level - 1], 2, strides=2, name=f"grow{level}")(x)
         x = layers.Concatenate(name=f"skip{level}")([x, skips[level - 1]])
         x = convolutions(widths[level - 1], count, f"up{level}", normalisation)(x)
-    logits = layers.Conv2D(2, 3, padding="same", name="logits")(x)
+    logits = layers.Conv2D(2, 3, padding="same", dtype="float32", name="logits")(x)
     return keras.Model(images, maps(logits), name="unet")

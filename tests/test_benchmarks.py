@@ -1,10 +1,11 @@
 import re
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
-from benchmarks import instances, shortcuts, synthesis
+from benchmarks import instances, shortcuts, synthesis, training
 from data import tiles
 
 
@@ -51,3 +52,26 @@ def test_windows_lie_where_they_should():
     windows = shortcuts.windows(np.random.default_rng(0), image, image[..., 0] > 0, 1.0, 1000)
     assert len(windows) == (64 - 32 - 16 + 1) * (64 - 16) or 0 < len(windows) <= 1000
     assert np.abs(windows[:, :, 8:]).max() < 0.1  # flat beyond the edge's blur
+
+
+def test_training_prints_a_row_for_each_size_precision_and_step(capsys):
+    sizes = ["--sizes", "64", "72", "--batch", "2", "--seconds", "0.1", "--precisions", "float32"]
+    assert training.main([*sizes, "--preset", "quick"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    header = lines.index(training.COLUMNS.split())
+    rows = [dict(zip(lines[header], line, strict=True)) for line in lines[header + 1 : -1]]
+    assert [(row["size"], row["step"]) for row in rows] == [(s, k) for s in ("64", "72") for k in training.STEPS]
+    for row in rows:
+        patches = 4 if row["step"] == "discriminate" else 2
+        assert float(row["patches/s"]) == pytest.approx(1e3 * patches / float(row["training_ms"]), rel=0.05)
+        assert float(row["GFLOP"]) > 0 and 0 <= float(row["waiting"].rstrip("%")) <= 100
+        assert float(row["peak_MB"]) > 10
+
+
+def test_multiplications_of_convolutions_are_counted():
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, name="reference_1")(image)  # 8x8 places of 3x3x3x4
+    x = keras.layers.Conv2DTranspose(2, 2, strides=2)(x)  # 8x8 places of 2x2x4x2
+    network = keras.Model(image, x)
+    assert training.multiplications(network, 10) == 64 * 108 + 64 * 32
+    assert training.multiplications(network, 10, "reference") == 64 * 108

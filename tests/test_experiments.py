@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hou_synth import config, files, labels, metrics
-from train import budget, epochs, experiments, finetune, protocols
+from train import budget, cells, epochs, experiments, finetune, protocols
 
 REAL_POPEN = subprocess.Popen
 TINY = (
@@ -50,7 +50,7 @@ class InProcess:
 @pytest.fixture(autouse=True)
 def in_process(monkeypatch):
     InProcess.trained = []
-    monkeypatch.setattr(experiments.subprocess, "Popen", InProcess)
+    monkeypatch.setattr(cells.subprocess, "Popen", InProcess)
     monkeypatch.setattr(finetune, "UPDATES", 2)
     monkeypatch.setattr(epochs, "EPOCH", 2)
 
@@ -134,14 +134,14 @@ def test_interrupted_cells_stop_the_protocol(data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("reached", [True, False])
 def test_ctrl_c_ends_the_training_in_either_case(reached, monkeypatch):
-    monkeypatch.setattr(experiments, "PATIENCE", 0.2)
+    monkeypatch.setattr(cells, "PATIENCE", 0.2)
     code = "import time\ntry:\n  print('on', flush=True)\n  time.sleep(60)\n"
     code += "except KeyboardInterrupt:\n  raise SystemExit(130)"
     process = REAL_POPEN([sys.executable, "-c", code], stdout=subprocess.PIPE)
     process.stdout.readline()
     if reached:
         process.send_signal(signal.SIGINT)
-    experiments.stop(process)
+    cells.stop(process)
     assert process.returncode == 130
     process.stdout.close()
 
@@ -191,4 +191,4 @@ def test_speed_is_measured_once_for_each_network(tmp_path, monkeypatch):
 
 def test_the_table_s_measures_are_the_mean_over_images():
     rows = [dict.fromkeys(metrics.MEASURES, value) for value in (0.2, 0.6)]
-    assert experiments.mean(rows, "dice") == pytest.approx(0.4)
+    assert cells.mean(rows, "dice") == pytest.approx(0.4)

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from hou_synth import config
+from models.blocks import convolution, joined, with_code
 from models.cnn import cnn
 from models.discriminator import discriminator, smallest_patch
 from models.refiner import refiner
@@ -20,7 +21,8 @@ def count(model, *kinds):
 
 
 def convolutions(model):
-    return sum(type(layer) is keras.layers.Conv2D for layer in model.layers)
+    """Those of the paper's count; the code's half of a kernel is a part of one."""
+    return sum(type(layer) is keras.layers.Conv2D and not layer.name.endswith("_code") for layer in model.layers)
 
 
 def pools(model):
@@ -131,9 +133,61 @@ def test_padded_is_the_network_itself_where_nothing_is_padded():
         assert np.array_equal(padded(model, image, 16)[name], expected)
 
 
-def test_code_is_tiled_over_the_whole_map():
-    from models.blocks import with_code
+def test_joined_is_the_convolution_of_map_and_tiled_code():
+    x, code = keras.Input((None, None, 8)), keras.Input((1, 1, 8))
+    halves = keras.Model([x, code], joined(4, 5, "conv")(x, code))
+    whole = keras.Model([x, code], convolution(4, 5, "conv", "valid")(with_code("with_code")(x, code)))
+    random, codes = tf.random.stateless_normal((2, 9, 11, 8), (0, 1)), tf.random.stateless_normal((2, 1, 1, 8), (0, 2))
+    other, bias = halves.get_layer("conv").get_weights()
+    one = halves.get_layer("conv_code").get_weights()[0]
+    whole.get_layer("conv").set_weights([np.concatenate([other, one], 2), bias + 1.0])
+    halves.get_layer("conv").set_weights([other, bias + 1.0])
+    assert halves.count_params() == whole.count_params()
+    assert np.allclose(halves([random, codes]), whole([random, codes]), atol=1e-5)
 
+
+def test_joined_starts_with_the_weights_of_one_convolution():
+    model = discriminator(PAPER)
+    halves = [model.get_layer(name).get_weights()[0] for name in ("group1_1", "group1_1_code")]
+    limit = np.sqrt(6 / (25 * (64 + 32)))  # Glorot and Bengio 2010
+    assert all(0.99 * limit < np.abs(half).max() <= limit for half in halves)
+    assert (halves[0] != halves[1]).all()
+
+
+@pytest.mark.parametrize("build", [refiner, discriminator, unet, cnn])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_networks_of_lower_precision_end_in_float32(build, policy):
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy(policy)
+    try:
+        model = build(SMALL)
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    assert {w.dtype for w in model.weights} == {"float32"}
+    assert "float16" in model.layers[3].compute_dtype
+    inputs = {name: noise(64) for name in model.input} if isinstance(model.input, dict) else noise(64)
+    outputs = tf.nest.flatten(model(inputs))
+    plain = build(SMALL)
+    plain.set_weights(model.get_weights())
+    for output, expected in zip(outputs, tf.nest.flatten(plain(inputs)), strict=True):
+        assert output.dtype == tf.float32
+        assert np.allclose(output, expected, atol=0.05 * np.abs(expected).max())
+
+
+def test_refined_patches_are_not_rounded_to_the_precision_of_the_networks():
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = refiner(PAPER)
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    kernel = model.get_layer("change")
+    kernel.set_weights([np.zeros_like(w) for w in kernel.get_weights()])
+    image = noise(64)
+    assert np.allclose(model({"synthetic": image, "reference": noise(64, seed=1)}), image, atol=1e-6)
+
+
+def test_code_is_tiled_over_the_whole_map():
     code = tf.constant([[[[1.0, -2.0]]]])
     tiled = with_code("tiled_code")(tf.ones((1, 3, 5, 2)), code)
     assert tiled.shape == (1, 3, 5, 4)

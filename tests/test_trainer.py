@@ -201,3 +201,73 @@ def test_a_round_runs_under_xla():
 @pytest.mark.parametrize("name", ["momentum", "adam"])
 def test_optimisers_clip_each_variable(name):
     assert tiny(optimizer=name, clip=3.0).task_optimizer.clipnorm == 3.0
+
+
+def test_the_schedule_says_whether_xla_compiles():
+    for jit in (False, True):
+        trainer = tiny(jit=jit)
+        trainer.compile(updates=(1, 1, 1))
+        assert trainer.jit_compile is jit
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_every_step_learns_in_lower_precision_what_it_learns_in_float32(precision):
+    rates = {"refiner_rate": 1e-4, "discriminator_rate": 1e-4, "task_rate": 1e-7}
+    trainers = [tiny(mixed_precision=p, optimizer="momentum", stain=0.0, **rates) for p in ("float32", precision)]
+    batch, changes, values = first(batches(1)), [], []
+    for trainer in trainers:
+        before = snapshot(trainer)
+        losses = {}
+        for step in ("refine", "discriminate", "segment"):
+            losses |= getattr(trainer, f"{step}_step")(batch)
+        after = snapshot(trainer)
+        changes.append({name: [a - b for a, b in zip(after[name], before[name], strict=True)] for name in before})
+        values.append(losses)
+    for name in ("refiner_loss", "discriminator_loss", "task_loss"):
+        assert values[1][name].dtype == tf.float32
+        assert float(values[1][name]) == pytest.approx(float(values[0][name]), rel=0.05)
+    for name in before:
+        one, other = (np.concatenate([w.ravel() for w in change[name]]) for change in (changes[0], changes[1]))
+        assert one @ other > 0.9 * np.linalg.norm(one) * np.linalg.norm(other) > 0, name  # the same direction
+        assert np.linalg.norm(other) == pytest.approx(np.linalg.norm(one), rel=0.25), name  # and length
+
+
+def test_a_round_of_lower_precision_is_fitted_under_xla():
+    trainer = tiny(jit=True, mixed_precision="bfloat16")
+    before = snapshot(trainer)
+    trainer.compile(updates=(1, 1, 1))
+    trainer.fit(tf.data.Dataset.from_tensors(batches(3)), shuffle=False, verbose=0)
+    assert changed(before, snapshot(trainer)) == {"refiner", "discriminator", "task"}
+    assert all(np.isfinite(w).all() for weights in snapshot(trainer).values() for w in weights)
+
+
+@pytest.mark.parametrize("step,name", [("refine", "refiner"), ("discriminate", "discriminator"), ("segment", "task")])
+def test_gradients_that_overflow_change_nothing_but_the_scale_which_checkpoints_carry(step, name, tmp_path):
+    trainer = tiny(mixed_precision="float16")
+    optimizer = getattr(trainer, f"{name}_optimizer")
+    optimizer.dynamic_scale.assign(3e38)
+    before = snapshot(trainer)
+    values = getattr(trainer, f"{step}_step")(first(batches(1)))
+    assert changed(before, snapshot(trainer)) == set()
+    assert float(optimizer.dynamic_scale.numpy()) == pytest.approx(1.5e38)
+    assert all(np.isfinite(value) for value in values.values())
+    path = tf.train.Checkpoint(trainer=trainer).write(str(tmp_path / "state"))
+    other = tiny(mixed_precision="float16")
+    tf.train.Checkpoint(trainer=other).read(path).assert_existing_objects_matched()
+    assert float(getattr(other, f"{name}_optimizer").dynamic_scale.numpy()) == pytest.approx(1.5e38)
+
+
+def test_plain_networks_are_float32_and_have_the_weights():
+    trainer = tiny(mixed_precision="bfloat16")
+    assert trainer.refiner.get_layer("first").compute_dtype == "bfloat16"
+    for name, network in trainer.plain().items():
+        assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+        for kept, trained in zip(network.get_weights(), getattr(trainer, name).get_weights(), strict=True):
+            assert np.array_equal(kept, trained)
+
+
+def test_stain_jitter_of_an_image_depends_on_its_place_in_the_whole_batch():
+    images = tf.random.stateless_uniform((4, 8, 8, 3), (0, 0), -0.9, 0.9)
+    whole = module.stained(images, 0.25, (1, 1))
+    backwards = module.stained(images[::-1], 0.25, (1, 1), tf.range(4)[::-1])
+    assert np.allclose(backwards, whole[::-1], atol=1e-5) and not np.allclose(backwards, whole, atol=0.1)

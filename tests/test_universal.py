@@ -186,25 +186,62 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path,
     assert start(tmp_path, tiles, "--task-rate", "1e30", "--optimizer", "momentum", "--clip", "1e30") == 2
     told = error(capsys)
     assert "round" in told and "_loss" in told and "phase task" in told
-    latest = tf.train.latest_checkpoint(str(tmp_path / "run/checkpoints"))
-    values = [tf.train.load_variable(latest, name) for name, _ in tf.train.list_variables(latest) if "task" in name]
-    assert values and all(np.isfinite(v).all() for v in values if np.asarray(v).dtype.kind == "f")
+    values = state(tmp_path / "run")
+    assert any("task" in name for name in values)
+    assert all(np.isfinite(value).all() for value in values.values() if value.dtype.kind == "f")
 
 
-def test_a_full_disk_is_told_and_the_last_checkpoint_kept(tmp_path, tiles, capsys, monkeypatch):
-    original, saved = tf.train.CheckpointManager.save, []
+def test_weights_that_are_not_finite_are_not_kept_though_the_losses_are(tmp_path, tiles, capsys, monkeypatch):
+    monkeypatch.setattr(universal, "CHECKPOINT_MINUTES", 0.0)
+    original, rounds = callbacks.Checkpoint.on_train_batch_end, []
 
-    def full(self, *args, **kwargs):
-        if len(saved) == 2:
-            raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
-        saved.append(original(self, *args, **kwargs))
-        return saved[-1]
+    def spoiled(self, batch, logs=None):
+        rounds.append(batch)
+        if len(rounds) == 2:
+            self.model.task.trainable_weights[-1].assign([np.nan, 0.0])
+        original(self, batch, logs)
 
-    monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
+    monkeypatch.setattr(callbacks.Checkpoint, "on_train_batch_end", spoiled)
     assert start(tmp_path, tiles) == 2
-    assert "No space left" in error(capsys)
+    assert "finite weights" in error(capsys) and len(rounds) == 2
+    assert int(state(tmp_path / "run")["done"]) == 1
+
+
+def state(run):
+    """Arrays of the latest checkpoint of a run, by name."""
+    latest = max((run / "checkpoints").glob("ckpt-*"), key=lambda path: int(path.name[5:])) / "state"
+    names = [name for name, _ in tf.train.list_variables(str(latest)) if name.endswith("VARIABLE_VALUE")]
+    return {name.split("/.ATTR")[0]: np.asarray(tf.train.load_variable(str(latest), name)) for name in names}
+
+
+def test_a_full_disk_does_not_end_the_training_but_the_run(tmp_path, tiles, capsys, monkeypatch):
+    """There is no room for checkpoints 2 to 5, the sheet meanwhile, and the last checkpoint."""
+    monkeypatch.setattr(universal, "CHECKPOINT_MINUTES", 0.0)
+    few = "--refiner-steps 0 --discriminator-steps 0 --adversarial-rounds 0 --joint-rounds 0 --task-steps 4".split()
+    assert start(tmp_path, tiles, *few) == 0
+    original, tried = tf.train.Checkpoint.write, []
+
+    def write(self, path, *args, **kwargs):
+        tried.append(path)
+        if len(tried) not in (1, 6):
+            pathlib.Path(path).with_name("torn").write_bytes(b"torn")
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+        return original(self, path, *args, **kwargs)
+
+    def sheet(*args):
+        raise OSError(28, "No space left on device", str(args[-1]))
+
+    monkeypatch.setattr(tf.train.Checkpoint, "write", write)
+    monkeypatch.setattr(universal.sheet, "contact_sheet", sheet)
+    capsys.readouterr()
+    assert start(tmp_path, tiles, *few, out="full") == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if "No space left" in line]
+    assert [line.split(":")[0] for line in told] == ["warning"] * 5 + ["error"]
+    assert len(tried) == 7 and "1_task.png" in told[4] and "--resume" in told[5]
+    assert sorted(path.name for path in (tmp_path / "full/checkpoints").iterdir()) == ["ckpt-1", "ckpt-2"]
     monkeypatch.undo()
-    assert start(tmp_path, tiles, "--resume") == 0
+    assert start(tmp_path, tiles, *few, "--resume", out="full") == 0
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "full"))
 
 
 def test_mistakes_leave_no_traceback_in_a_real_process(tmp_path):

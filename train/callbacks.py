@@ -1,14 +1,14 @@
 """What happens beside the training steps: checkpoints, and the end of a run that diverges."""
 
+import contextlib
 import math
+import sys
 import time
 
 import keras
 import tensorflow as tf
 
-
-class Diverged(ValueError):
-    """A loss is not finite; the last checkpoint is still good."""
+from train.checkpoints import Diverged, reason
 
 
 class Finite(keras.callbacks.Callback):
@@ -32,10 +32,8 @@ class Finite(keras.callbacks.Callback):
         """
         for name, value in (logs or {}).items():
             if not math.isfinite(value):
-                raise Diverged(
-                    f"Expected finite losses. Received: {name} = {value} in round {self.first + batch + 1} of "
-                    f"phase {self.phase}. The last good checkpoint is kept; a new run wants a lower rate or clip."
-                )
+                place = f"round {self.first + batch + 1} of phase {self.phase}"
+                raise Diverged(f"Expected finite losses. Received: {name} = {value} in {place}.")
 
 
 class Means(keras.callbacks.Callback):
@@ -71,46 +69,86 @@ class Clock(tf.Module):
         self.started = time.monotonic()
 
 
-def save(manager, clock):
+def save(checkpoints, clock):
     """Writes a checkpoint.
 
     Args:
-        manager: `tf.train.CheckpointManager`; it names a checkpoint as the latest only when it is complete.
+        checkpoints: `train.checkpoints.Checkpoints`.
         clock: the run's `Clock`, part of what is saved.
 
     Raises:
-        OSError: if it cannot be written; the one before is kept.
+        train.checkpoints.Diverged: if a weight is not finite.
+        OSError: if it cannot be written. Either way the one before is kept.
     """
     clock.keep()
+    checkpoints.save()
+
+
+@contextlib.contextmanager
+def spared():
+    """Context in which a file that cannot be written, the disk being full, is told on stderr and training goes on."""
     try:
-        manager.save()
-    except tf.errors.OpError as error:
-        reason = str(error).splitlines()[0]
-        raise OSError(
-            f"Expected room for a checkpoint in {manager.directory}. Received: {reason} "
-            "The last complete one is kept; make room and --resume."
-        ) from error
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        print(f"\nwarning: training goes on. {reason(error)}.", file=sys.stderr)
+
+
+class Curves(keras.callbacks.Callback):
+    """The values of every twentieth round for TensorBoard; a full disk ends the curves and not the training."""
+
+    EVERY = 20
+
+    def __init__(self, folder, first):
+        """Opens nothing yet.
+
+        Args:
+            folder: of the event files.
+            first: number of rounds of this phase that were done before.
+        """
+        super().__init__()
+        self.folder, self.first, self.open = str(folder), first, True
+
+    def on_train_begin(self, logs=None):
+        """Opens a new event file."""
+        with self._while_there_is_room():
+            self.writer = tf.summary.create_file_writer(self.folder)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Writes the values of the round."""
+        if self.open and (self.first + batch) % self.EVERY == 0:
+            with self._while_there_is_room(), self.writer.as_default(self.first + batch):
+                for name, value in (logs or {}).items():
+                    tf.summary.scalar(name, value)
+                self.writer.flush()
+
+    @contextlib.contextmanager
+    def _while_there_is_room(self):
+        self.open, still = False, self.open
+        with spared():
+            yield
+            self.open = still
 
 
 class Checkpoint(keras.callbacks.Callback):
     """Counts the rounds of a phase, and saves the whole state of a run every few minutes."""
 
-    def __init__(self, manager, progress, clock, minutes):
+    def __init__(self, checkpoints, progress, clock, minutes):
         """Takes what to save and how often.
 
         Args:
-            manager: `tf.train.CheckpointManager` over the run's state.
+            checkpoints: `train.checkpoints.Checkpoints` of the run's state.
             progress: `tf.Variable` with the rounds done in the phase, saved with the rest.
             clock: the run's `Clock`.
-            minutes: between two checkpoints.
+            minutes: between two checkpoints, also if one cannot be written.
         """
         super().__init__()
-        self.manager, self.progress, self.clock, self.seconds = manager, progress, clock, 60 * minutes
+        self.checkpoints, self.progress, self.clock, self.seconds = checkpoints, progress, clock, 60 * minutes
         self.saved = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts the round, and saves when it is time."""
         self.progress.assign_add(1)
         if time.monotonic() - self.saved > self.seconds:
-            save(self.manager, self.clock)
+            with spared():
+                save(self.checkpoints, self.clock)
             self.saved = time.monotonic()

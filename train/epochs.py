@@ -3,7 +3,6 @@
 import csv
 import os
 
-import keras
 import matplotlib.figure
 import numpy as np
 import tensorflow as tf
@@ -12,6 +11,7 @@ from data import pipeline
 from hou_synth import files, inference, metrics
 from train import export
 from train.callbacks import Finite, Means, save
+from train.checkpoints import Checkpoints
 
 EPOCH = 200  # updates between two validations; ours
 CHOSEN_BY = "dice"  # the measure that chooses the best epoch: the paper's DICE average
@@ -38,14 +38,11 @@ def fit(trainer, run, training, validation, updates, clock, start=None):
         Rows of `history.csv`, one an epoch, the first before any update.
 
     Raises:
-        train.callbacks.Diverged: if a loss is not finite.
+        train.checkpoints.Diverged: if a loss or a weight is not finite.
     """
     epoch, batch = tf.Variable(0, dtype=tf.int64), trainer.config.schedule.batch
-    state = tf.train.Checkpoint(trainer=trainer, epoch=epoch, clock=clock)
-    manager = tf.train.CheckpointManager(state, str(run / "checkpoints"), max_to_keep=1)
-    if manager.latest_checkpoint:
-        state.restore(manager.latest_checkpoint).assert_existing_objects_matched()
-        print(f"going on from {manager.latest_checkpoint}")
+    checkpoints = Checkpoints(run / "checkpoints", trainer=trainer, epoch=epoch, clock=clock)
+    checkpoints.restore()
     judged = Judged(trainer, validation, start, len(training) / (len(training) + 1))
     rows = _history(run)[: int(epoch) + 1] or [_validated(judged, run, [], {"epoch": 0, "updates": 0})]
     epochs = -(-updates // EPOCH)
@@ -62,7 +59,7 @@ def fit(trainer, run, training, validation, updates, clock, start=None):
         files.write_csv(run / "history.csv", rows, COLUMNS)
         curve(rows, run / "curve.png")
         epoch.assign(number + 1)
-        save(manager, clock)
+        save(checkpoints, clock)
     return rows
 
 
@@ -90,7 +87,7 @@ class Judged:
             share: of the trained weights in the average with those of `start`.
         """
         self.trained, self.images, self.start, self.share = trainer.task, images, start, share
-        self.settings, self.network = trainer.config.instances, keras.models.clone_model(trainer.task)
+        self.settings, self.network = trainer.config.instances, trainer.plain()["task"]
         self.serve = tf.function(lambda batch: export.probabilities(self.network, batch), reduce_retracing=True)
 
     def update(self):
@@ -142,8 +139,13 @@ def _validated(judged, run, rows, about):
 def keep(network, path):
     """Writes a network as `.keras`, atomically."""
     partial = path.with_suffix(".part.keras")
-    network.save(partial)
-    os.replace(partial, path)
+    try:
+        network.save(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def curve(rows, path):

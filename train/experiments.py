@@ -2,22 +2,14 @@
 
 import argparse
 import collections
-import csv
-import json
 import pathlib
-import signal
-import subprocess
 import sys
 
 import numpy as np
 
 from data import labelled
-from hou_synth import command, files, metrics, options
-from train import budget, evaluate, finetune, limits, phases, protocols, sources
-
-PATIENCE = 10.0  # seconds in which an interrupted training ends by itself
-COLUMNS = ("set", "type", "image", *metrics.MEASURES)
-SHOWN = ("dice1", "dice", "aji", "pq")
+from hou_synth import command, files, options
+from train import budget, cells, finetune, limits, phases, protocols, sources
 
 
 def arguments(argv):
@@ -56,17 +48,19 @@ def main(argv=None):
         raise ValueError(f"Expected images with different names in all sets. Received: {', '.join(twice)} twice.")
     tests = args.test or []
     tested = dict(zip(sources.names(tests), map(labelled.find, tests), strict=True)) or {"+".join(learned): images}
-    cells = protocols.cells(
+    planned = protocols.cells(
         args.protocol, splits(args, images), args.networks, args.rows, args.shots, settings.schedule.seed
     )
-    same(args)
+    common = {"data": args.data, "tiles": args.tiles, "minutes": args.minutes, "folds": args.folds}
+    cells.same(args.out / "experiments.json", {**common, "options": options.given(args)})
     rows = []
-    for number, cell in enumerate(cells, 1):
-        print(f"cell {number} of {len(cells)}: {cell.name}", flush=True)
-        train(cell, args, settings)
+    for number, cell in enumerate(planned, 1):
+        print(f"cell {number} of {len(planned)}: {cell.name}", flush=True)
+        if not cells.finished(args.out, cell.name):
+            cells.train(cell.name, words(cell, args, settings))
         for name, entries in tested.items():
             rows += measure(cell, args.out, name, entries)
-        write(rows, args, cells[:number])
+        write(rows, args, planned[:number])
     print(pathlib.Path(args.out / f"{args.protocol}.md").read_text(), end="")
     return 0
 
@@ -80,58 +74,9 @@ def splits(args, images):
     return [protocols.Split("all", tuple(sorted(image.name for image in images)), ())]
 
 
-def same(args):
-    """Keeps what the cells of a folder have in common in `experiments.json`.
-
-    Raises:
-        ValueError: naming what differs from an earlier sitting.
-    """
-    path = args.out / "experiments.json"
-    own = {"data": args.data, "tiles": args.tiles, "minutes": args.minutes, "folds": args.folds}
-    own["options"] = options.given(args)
-    if path.exists():
-        earlier = json.loads(path.read_text())
-        differing = [f"{key}: {earlier[key]} != {value}" for key, value in own.items() if earlier[key] != value]
-        if differing:
-            raise ValueError(f"Expected the settings of the cells in {args.out}. Received: {'; '.join(differing)}.")
-        return
-    args.out.mkdir(parents=True, exist_ok=True)
-    files.write_text(path, json.dumps(own, indent=2) + "\n")
-
-
-def train(cell, args, settings):
-    """Trains a cell in a process of its own, unless it is finished.
-
-    Raises:
-        ValueError: if the training fails; the cells before are kept.
-    """
-    run = args.out / cell.name
-    if (run / "scores.json").exists():
-        return
-    process = subprocess.Popen([sys.executable, "-m", *words(cell, args, settings)])
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        stop(process)
-        raise
-    if code == command.INTERRUPTED:
-        raise KeyboardInterrupt
-    if code:
-        raise ValueError(f"Expected cell {cell.name} to train. Received: exit code {code}, see above.")
-
-
-def stop(process):
-    """Waits for a training that Ctrl-C reached too to keep its state; interrupts one that it did not reach."""
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-
-
 def words(cell, args, settings):
     """The command line of a cell's training, from the module's name on."""
-    where = ["--out", str(args.out / cell.name), "--models", str(args.out / "models"), "--resume"]
+    where = cells.places(args.out, cell.name)
     table = ["--images", *args.images] if args.images else []
     table += ["--format", args.format] if args.format else []
     table += ["--microns-per-pixel", str(args.microns_per_pixel)] if args.microns_per_pixel else []
@@ -157,7 +102,7 @@ def words(cell, args, settings):
 
 
 def measure(cell, out, name, entries):
-    """Scores of a cell's model on its test images of a set, one row an image; kept in the cell's folder.
+    """Scores of a cell's model on its test images of a set, one row an image.
 
     Args:
         cell: a `protocols.Cell` that is trained.
@@ -165,39 +110,26 @@ def measure(cell, out, name, entries):
         name: of the set.
         entries: list of `data.labelled.Entry`; if the cell names test images, those alone are measured.
     """
-    path = out / cell.name / f"{name.replace('/', '_')}.csv"
-    if not path.exists():
-        tested = [entry for entry in entries if entry.name in cell.test or not cell.test]
-        segmented = evaluate.method(out / "models" / cell.name)
-        files.write_csv(path, evaluate.measured_set(segmented, name, tested), COLUMNS)
-    with open(path, newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
-    scores = [{key: float(row[key]) if key in metrics.MEASURES else row[key] for key in COLUMNS} for row in found]
-    return [{"row": cell.row, "cell": cell.name, **row} for row in scores]
+    tested = [entry for entry in entries if entry.name in cell.test or not cell.test]
+    return [{"row": cell.row, "cell": cell.name, **row} for row in cells.measured(out, cell.name, name, tested)]
 
 
-def write(rows, args, cells):
+def write(rows, args, trained):
     """Writes `<protocol>.csv`, a row an image, and `<protocol>.md`, the table, a row a kind of training."""
-    files.write_csv(args.out / f"{args.protocol}.csv", rows, ("row", "cell", *COLUMNS))
+    files.write_csv(args.out / f"{args.protocol}.csv", rows, ("row", "cell", *cells.COLUMNS))
     column = "set" if args.protocol == "dataset" else "type"
     groups = sorted({row[column] for row in rows})
-    header = ["training", "images", "minutes", *SHOWN, *(f"dice {group}" for group in groups), "paper, DICE average"]
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for name in dict.fromkeys(cell.row for cell in cells):
-        own, trained = [row for row in rows if row["row"] == name], [cell for cell in cells if cell.row == name]
-        minutes = [json.loads((args.out / cell.name / "scores.json").read_text())["minutes"] for cell in trained]
-        values = [f"{mean(own, measure):.3f}" for measure in SHOWN]
-        values += [f"{mean([row for row in own if row[column] == group], 'dice'):.3f}" for group in groups]
-        counts = sorted({len(cell.training) for cell in trained})
-        paper = protocols.PAPER.get((args.protocol, name), "")
-        about = [protocols.title(name), "-".join(map(str, counts)), f"{np.mean(minutes):.1f}"]
-        lines.append("| " + " | ".join([*about, *values, paper]) + " |")
-    files.write_text(args.out / f"{args.protocol}.md", "\n".join(lines) + "\n")
-
-
-def mean(rows, measure):
-    """Mean of a measure over rows, each of which is an image."""
-    return float(np.mean([row[measure] for row in rows])) if rows else float("nan")
+    header = ["training", "images", "minutes", *cells.SHOWN, *(f"dice {group}" for group in groups)]
+    lines = []
+    for name in dict.fromkeys(cell.row for cell in trained):
+        own, several = [row for row in rows if row["row"] == name], [cell for cell in trained if cell.row == name]
+        minutes = np.mean([cells.minutes(args.out, cell.name) for cell in several])
+        values = [f"{cells.mean(own, measure):.3f}" for measure in cells.SHOWN]
+        values += [f"{cells.mean([row for row in own if row[column] == group], 'dice'):.3f}" for group in groups]
+        counts = sorted({len(cell.training) for cell in several})
+        about = [protocols.title(name), "-".join(map(str, counts)), f"{minutes:.1f}"]
+        lines.append([*about, *values, protocols.PAPER.get((args.protocol, name), "")])
+    files.write_text(args.out / f"{args.protocol}.md", cells.table([*header, "paper, DICE average"], lines))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from models.task import multiple, padded
+from train.checkpoints import reason
 
 
 def next_version(folder):
@@ -30,6 +31,9 @@ def export(task, folder, files):
 
     Returns:
         The path of the version.
+
+    Raises:
+        OSError: if it cannot be written; nothing of it stays.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +45,10 @@ def export(task, folder, files):
             lambda images: probabilities(task, images),
             input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")],
         )
-        archive.write_out(partial, verbose=False)
+        try:
+            archive.write_out(partial, verbose=False)
+        except tf.errors.OpError as error:
+            raise OSError(f"Expected room for a SavedModel in {folder}. Received: {reason(error)}.") from error
         (pathlib.Path(partial) / "assets.extra").mkdir()
         for file in files:
             shutil.copy(file, pathlib.Path(partial) / "assets.extra")

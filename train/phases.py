@@ -21,7 +21,7 @@ class Phase:
 
 
 def phases(schedule):
-    """The phases of a run; those without rounds are left out.
+    """The phases of a run; those without rounds or without updates are left out.
 
     The image history fills from the last tenth of the first phase on [release].
 
@@ -46,7 +46,7 @@ def phases(schedule):
         Phase("joint", schedule.joint_rounds, (refiner, discriminator, task), True),
         Phase("final", schedule.final_steps, (0, 0, 1), True),
     ]
-    return [phase for phase in candidates if phase.rounds > 0]
+    return [phase for phase in candidates if phase.rounds > 0 and any(phase.updates)]
 
 
 def patches_before(phases_before, batch):
@@ -59,6 +59,16 @@ def task_updates(run):
     return sum(phase.rounds * phase.updates[2] for phase in run)
 
 
-def adversarial(run):
+def refines(run):
     """Whether a list of phases trains a refiner; without one, the task network learns from initial patches."""
     return any(phase.rounds and phase.updates[0] for phase in run)
+
+
+def weighs(run):
+    """Whether a list of phases trains a discriminator; without one, all patches have the same weight."""
+    return any(phase.rounds and phase.updates[1] for phase in run)
+
+
+def adversarial(run):
+    """Whether a list of phases trains a refiner or a discriminator."""
+    return refines(run) or weighs(run)

@@ -14,8 +14,10 @@ import tensorflow as tf
 
 from data import pipeline, tiles
 from hou_synth import command, config, files, instances, metrics, options
-from train import epochs, export, limits, phases, real, sheet
-from train.callbacks import Checkpoint, Clock, Finite, save
+from train import comparison, devices, epochs, export, limits, phases, real, sheet
+from train.callbacks import Checkpoint, Clock, Curves, Finite, save, spared
+from train.checkpoints import Checkpoints
+from train.history import Rounds
 from train.trainer import UniversalTrainer
 
 CHECKPOINT_MINUTES = 3.0
@@ -38,6 +40,9 @@ def arguments(argv):
     parser.add_argument(
         "--workers", type=int, default=cores // 4, help=f"processes that synthesise; 0: threads [{cores // 4}]"
     )
+    parser.add_argument(
+        "--strategy", choices=devices.STRATEGIES, default="one", help="one device, all of the machine's, or TF_CONFIG's"
+    )
     options.add_configuration(parser)
     return parser.parse_args(argv)
 
@@ -45,10 +50,17 @@ def arguments(argv):
 @command.command
 def main(argv=None):
     """Trains, exports, scores; returns the exit code."""
-    clock = Clock()
     args = arguments(argv)
+    strategy = devices.strategy(args.strategy)  # first of all that TensorFlow does
+    clock = Clock()
     settings = options.configuration(args, "cpu" if args.tiles else "quick")
-    run = pathlib.Path(args.out or f"runs/{settings.preset}")
+    devices.check(strategy, settings.schedule, bool(args.labelled))
+    with devices.folder(strategy, pathlib.Path(args.out or f"runs/{settings.preset}"), args.resume) as run:
+        return whole(args, settings, run, strategy, clock)
+
+
+def whole(args, settings, run, strategy, clock):
+    """The whole method in a folder; returns the exit code."""
     check(settings, run, args.resume)
     if (run / "scores.json").exists():
         print(f"This run is finished.\n{(run / 'next.txt').read_text()}")
@@ -58,8 +70,9 @@ def main(argv=None):
     bank = prepare(args, settings, run)
     record(args, settings, run, bank, images)
     with contextlib.closing(pipeline.Source(bank, settings, args.workers, images)) as source:
-        trainer = train(settings, run, source, clock)
-    finish(settings, run, bank, trainer, pathlib.Path(args.models), clock.minutes())
+        trainer = train(settings, run, source, clock, strategy)
+    models = pathlib.Path(args.models) if strategy.extended.should_checkpoint else run.parent / "models"
+    finish(settings, run, bank, trainer, models, clock.minutes())
     return 0
 
 
@@ -112,7 +125,7 @@ def record(args, settings, run, bank, images):
     files.write_text(run / "run.json", json.dumps(about, indent=2) + "\n")
 
 
-def train(settings, run, source, clock):
+def train(settings, run, source, clock, strategy=None):
     """Trains phase by phase from the last checkpoint on.
 
     Args:
@@ -120,36 +133,50 @@ def train(settings, run, source, clock):
         run: folder.
         source: `data.pipeline.Source`.
         clock: `Clock` that was started with the command.
+        strategy: `tf.distribute.Strategy`; None for the default device.
 
     Returns:
         The `UniversalTrainer`.
 
     Raises:
-        train.callbacks.Diverged: if a loss is not finite.
+        train.checkpoints.Diverged: if a loss or a weight is not finite.
         data.workers.WorkerDied: if a process that synthesises is killed.
+        OSError: if the state at the end of the run cannot be written.
     """
     keras.utils.set_random_seed(settings.schedule.seed)
     schedule = phases.phases(settings.schedule)
-    trainer = UniversalTrainer(settings, phases.task_updates(schedule), phases.adversarial(schedule))
+    about = phases.task_updates(schedule), phases.adversarial(schedule)
+    trainer = UniversalTrainer(settings, *about, strategy)
     done, progress = tf.Variable(0, dtype=tf.int64), tf.Variable(0, dtype=tf.int64)
-    state = tf.train.Checkpoint(trainer=trainer, done=done, progress=progress, clock=clock)
-    manager = tf.train.CheckpointManager(state, str(run / "checkpoints"), max_to_keep=2)
-    if manager.latest_checkpoint:
-        state.restore(manager.latest_checkpoint).assert_existing_objects_matched()
-        print(f"going on from {manager.latest_checkpoint}")
+    checkpoints = Checkpoints(run / "checkpoints", trainer=trainer, done=done, progress=progress, clock=clock)
+    checkpoints.restore()
     for number in range(int(done), len(schedule)):
         if int(progress) < schedule[number].rounds:
-            train_phase(settings, run, source, trainer, schedule, number, (manager, progress, clock))
+            train_phase(settings, run, source, trainer, schedule, number, (checkpoints, progress, clock))
         done.assign(number + 1)
         progress.assign(0)
-        save(manager, clock)
-        sheet.contact_sheet(trainer, source.bank, settings, run / f"{number + 1}_{schedule[number].name}.png")
+        with contextlib.nullcontext() if number + 1 == len(schedule) else spared():
+            save(checkpoints, clock)
+        with spared():
+            sheet.contact_sheet(trainer, source.bank, settings, run / f"{number + 1}_{schedule[number].name}.png")
+            contrast(trainer, source.bank, settings, run / "contrast.json", schedule[number].name)
     return trainer
+
+
+def contrast(trainer, bank, settings, path, phase):
+    """Keeps and tells the contrast of haematoxylin across nuclear borders: where it falls, the truth is lost."""
+    if not trainer.refined:
+        return
+    found = comparison.contrast(trainer, sheet.unseen(bank, settings, SCORED))
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    files.write_text(path, json.dumps({**earlier, phase: found}, indent=2) + "\n")
+    told = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+    print(f"after phase {phase}: haematoxylin across nuclear borders of {SCORED} unseen patches: {told}")
 
 
 def train_phase(settings, run, source, trainer, schedule, number, saving):
     """The rest of one phase."""
-    phase, (manager, progress, clock) = schedule[number], saving
+    phase, (checkpoints, progress, clock) = schedule[number], saving
     first, batch = int(progress), settings.schedule.batch
     start = phases.patches_before(schedule[:number], batch) + first * sum(phase.updates) * batch
     data = source.rounds(sum(phase.updates), start)
@@ -157,8 +184,9 @@ def train_phase(settings, run, source, trainer, schedule, number, saving):
     trainer.compile(updates=phase.updates, fill=phase.fill)
     callbacks = [
         Finite(phase.name, first),
-        Checkpoint(manager, progress, clock, CHECKPOINT_MINUTES),
-        keras.callbacks.TensorBoard(run / "logs" / f"{number + 1}_{phase.name}", write_graph=False, update_freq=20),
+        Rounds(run / "history" / f"{number + 1}_{phase.name}.csv", first),
+        Checkpoint(checkpoints, progress, clock, CHECKPOINT_MINUTES),
+        Curves(run / "logs" / f"{number + 1}_{phase.name}", first),
     ]
     try:
         trainer.fit(data, steps_per_epoch=phase.rounds - first, shuffle=False, callbacks=callbacks)
@@ -168,9 +196,10 @@ def train_phase(settings, run, source, trainer, schedule, number, saving):
 
 def finish(settings, run, bank, trainer, models, minutes):
     """Keeps the networks, exports the SavedModel, scores it on unseen synthetic patches and says what is next."""
-    for name in ("refiner", "discriminator", "task"):
-        epochs.keep(getattr(trainer, name), run / f"{name}.keras")
-    served = export.export(trainer.task, models / run.name, [run / "config.json", run / "run.json"])
+    networks = trainer.plain()
+    for name, network in networks.items():
+        epochs.keep(network, run / f"{name}.keras")
+    served = export.export(networks["task"], models / run.name, [run / "config.json", run / "run.json"])
     scores = synthetic_scores(trainer, bank, settings)
     text = "\n".join(
         [
