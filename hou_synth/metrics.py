@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from hou_synth import command, files, labels
+from hou_synth import command, files, labels, tables
 
 # Pairs that share pixels: indices into the areas of the predicted and true nuclei, and the pixels shared.
 Overlap = collections.namedtuple("Overlap", "predicted true shared predicted_areas true_areas")
@@ -189,19 +189,12 @@ def cells(rows, columns=("image",)):
 
 def aligned(rows, columns=("image",)):
     """Text table of such a list of dicts."""
-    lines = cells(rows, columns)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    sides = [str.ljust] * len(columns) + [str.rjust] * len(MEASURES)
-    return "\n".join(
-        "  ".join(side(text, width) for text, side, width in zip(line, sides, widths, strict=True)) for line in lines
-    )
+    return tables.aligned(cells(rows, columns), len(columns))
 
 
 def markdown(rows, columns=("image",)):
     """Markdown table of such a list of dicts."""
-    header, *texts = ([text.replace("|", r"\|") for text in line] for line in cells(rows, columns))
-    rule = ["---"] * len(columns) + ["---:"] * len(MEASURES)
-    return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *texts])
+    return tables.markdown(cells(rows, columns), len(columns))
 
 
 def _maps(folder):

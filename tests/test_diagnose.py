@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from hou_synth import config
-from train import diagnose
+from train import diagnose, runs
 from train.callbacks import Clock
 from train.checkpoints import Checkpoints
 from train.trainer import UniversalTrainer
@@ -55,9 +55,7 @@ def trained(settings, run, seed, finished):
 
 
 def same(one, other):
-    pairs = [
-        zip(getattr(one, n).get_weights(), getattr(other, n).get_weights(), strict=True) for n in diagnose.NETWORKS
-    ]
+    pairs = [zip(getattr(one, n).get_weights(), getattr(other, n).get_weights(), strict=True) for n in runs.NETWORKS]
     return all(np.array_equal(a, b) for pair in pairs for a, b in pair)
 
 
@@ -83,14 +81,14 @@ def test_table_is_printed_and_kept(run, settings, capsys):
 
 def test_unfinished_run_is_taken_from_its_checkpoint(run, settings):
     trainer = trained(settings, run, 2, False)
-    assert same(diagnose.load(run, settings), trainer)
+    assert same(runs.load(run, settings), trainer)
     trained(settings, run, 3, True)
-    assert same(diagnose.load(run, settings), trainer)
+    assert same(runs.load(run, settings), trainer)
 
 
 def test_finished_run_is_taken_from_its_networks(run, settings):
     trainer = trained(settings, run, 4, True)
-    loaded = diagnose.load(run, settings)
+    loaded = runs.load(run, settings)
     assert same(loaded, trainer)
     image = tf.zeros((1, 64, 64, 3), tf.uint8)
     assert np.allclose(loaded.patch(image, image), trainer.patch(image, image), atol=1e-5)
@@ -100,8 +98,8 @@ def test_tiles_of_another_folder_replace_the_runs(run, settings, tmp_path, tissu
     other = tmp_path / "other" / "colon"
     other.mkdir(parents=True)
     cv2.imwrite(str(other / "b.png"), tissue_image[0][:, ::-1, ::-1])
-    assert diagnose.prepare(run, settings).types == ["lung", "skin"]
-    assert diagnose.prepare(run, settings, other.parent).types == ["colon"]
+    assert runs.bank(run, settings).types == ["lung", "skin"]
+    assert runs.bank(run, settings, other.parent).types == ["colon"]
 
 
 @pytest.mark.parametrize("more,what", [([], "Expected a checkpoint or the networks"), (["--count", "0"], "--count")])

@@ -8,7 +8,7 @@ import pytest
 
 from data import synthetic
 from hou_synth import config, files, synthesis
-from train import diagnose, epochs, figures, history, phases, plates
+from train import epochs, figures, history, phases, plates, runs
 from train.trainer import UniversalTrainer
 
 TINY = {
@@ -37,7 +37,7 @@ def run_folder(folder, bank, **changes):
     path = folder / "own.h5"
     tiles = bank.path.parent
     files.write_text(folder / "run.json", json.dumps({"tiles": str(tiles), "bank": str(path)}))
-    for name in diagnose.NETWORKS:
+    for name in runs.NETWORKS:
         epochs.keep(getattr(trainer, name), folder / f"{name}.keras")
     for number, phase in enumerate(phases.phases(settings.schedule), 1):
         rounds = history.Rounds(folder / "history" / f"{number}_{phase.name}.csv", 0)
@@ -82,9 +82,9 @@ def test_a_run_gets_its_figures_and_a_page_that_needs_nothing_else(drawn):
 
 def test_a_run_without_a_gan_shows_initial_patches_alone(tmp_path, bank, monkeypatch):
     settings = run_folder(tmp_path, bank, **OFF)
-    trainer, plate, seen = diagnose.load(tmp_path, settings), plates.plate, []
+    trainer, plate, seen = runs.load(tmp_path, settings), plates.plate, []
     monkeypatch.setattr(plates, "plate", lambda rows, *rest, **more: seen.append(rows) or plate(rows, *rest, **more))
-    sections = list(figures.drawn(trainer, diagnose.prepare(tmp_path, settings), settings, tmp_path))
+    sections = list(figures.drawn(trainer, runs.bank(tmp_path, settings), settings, tmp_path))
     assert [section.name for section in sections] == ["styles", "gallery", "curves"]
     assert {len(row) for row in seen[0]} == {2} and len(seen[0]) == 1 + 2
 

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from hou_synth import command, files, options
+from hou_synth import command, files, options, tables
 from train import cells, limits, sources
 
 NO_REFINER = {"refiner_steps": 0, "refiner_updates": 0}
@@ -118,7 +118,7 @@ def write(out, measured):
     text = ""
     for group in dict.fromkeys(row["set"] for row in measured):
         own = [row for row in measured if row["set"] == group]
-        text += f"## {group}\n\n{cells.table(header, lines(own))}\n"
+        text += f"## {group}\n\n{tables.markdown([header, *lines(own)], len(header))}\n\n"
     files.write_text(out / "ablation.md", text + NOTE + "\n")
 
 

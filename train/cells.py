@@ -106,8 +106,3 @@ def minutes(out, name):
 def mean(rows, measure):
     """Mean of a measure over rows, each of which is an image."""
     return float(np.mean([row[measure] for row in rows])) if rows else float("nan")
-
-
-def table(header, lines):
-    """Markdown of a table: a list of titles, and of rows of texts."""
-    return "".join("| " + " | ".join(line) + " |\n" for line in [header, ["---"] * len(header), *lines])

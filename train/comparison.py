@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from hou_synth import features, realism
 from models.importance import effective_share
-from train import reliability, sheet
+from train import reliability
 from train.task import signed, unsigned
 
 FEATURES = {"random convolutions": features.convolutional, "stain and texture": features.textural}

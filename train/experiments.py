@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from data import labelled
-from hou_synth import command, files, options
+from hou_synth import command, files, options, tables
 from train import budget, cells, finetune, limits, phases, protocols, sources
 
 
@@ -129,7 +129,10 @@ def write(rows, args, trained):
         counts = sorted({len(cell.training) for cell in several})
         about = [protocols.title(name), "-".join(map(str, counts)), f"{minutes:.1f}"]
         lines.append([*about, *values, protocols.PAPER.get((args.protocol, name), "")])
-    files.write_text(args.out / f"{args.protocol}.md", cells.table([*header, "paper, DICE average"], lines))
+    files.write_text(
+        args.out / f"{args.protocol}.md",
+        tables.markdown([[*header, "paper, DICE average"], *lines], len(header) + 1) + "\n",
+    )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 
 from data import synthetic
-from hou_synth import command, config, files
-from train import diagnose, history, phases, plates, sheet
+from hou_synth import command, files
+from train import history, phases, plates, runs, sheet
 from train.task import signed, unsigned
 
 TISSUES = 4  # of the plate of styles: rows and columns
@@ -51,11 +51,8 @@ def arguments(argv):
 def main(argv=None):
     """Draws the figures and the page; returns the exit code."""
     args = arguments(argv)
-    if not (args.run / "config.json").exists():
-        raise ValueError(f"Expected a run folder of train.universal. Received: {args.run}, which has no config.json.")
-    settings = config.load(args.run / "config.json")
-    bank = diagnose.prepare(args.run, settings, args.tiles)
-    trainer = diagnose.load(args.run, settings)
+    settings = runs.settings(args.run)
+    bank, trainer = runs.bank(args.run, settings, args.tiles), runs.load(args.run, settings)
     out, sections = args.out or args.run / "figures", []
     out.mkdir(parents=True, exist_ok=True)
     for section in drawn(trainer, bank, settings, args.run):
