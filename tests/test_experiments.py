@@ -166,7 +166,9 @@ def cell(kind="supervised"):
 
 
 def test_minutes_cut_all_counts_by_one_factor(tmp_path):
-    settings = config.preset("cpu")
+    rounds = {"refiner_steps": 40, "discriminator_steps": 100, "adversarial_rounds": 50, "task_steps": 500}
+    updates = {"refiner_updates": 2, "discriminator_updates": 1, "task_updates": 6}
+    settings = config.preset("cpu", **rounds, **updates, joint_rounds=80, final_steps=1020)
     cost = {"refiner": 2.0, "discriminator": 1.0, "task": 0.5}
     files.write_text(tmp_path / "speed.json", json.dumps(dict.fromkeys(["unet alone", "unet universal"], cost)))
     seconds = budget.SHARE * (300 - budget.OVERHEAD)

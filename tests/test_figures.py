@@ -25,6 +25,8 @@ TINY = {
     "task_steps": 4,
     "joint_rounds": 2,
     "final_steps": 1,
+    "refiner_updates": 2,
+    "discriminator_updates": 1,
 }
 OFF = {"refiner_steps": 0, "refiner_updates": 0, "discriminator_steps": 0, "discriminator_updates": 0}
 
@@ -67,12 +69,12 @@ def drawn(tmp_path_factory, bank):
 
 
 def test_a_run_gets_its_figures_and_a_page_that_needs_nothing_else(drawn):
-    names = ("styles", "weights", "sorted", "gallery", "curves")
+    names = ("styles", "weights", "sorted", "reliability", "gallery", "curves")
     page = (drawn / "figures/index.html").read_text()
     assert sorted(path.name for path in (drawn / "figures").iterdir()) == sorted(
         [*(f"{name}.png" for name in names), "index.html"]
     )
-    assert re.findall(r'src="([^,]*),', page) == ["data:image/png;base64"] * 5
+    assert re.findall(r'src="([^,]*),', page) == ["data:image/png;base64"] * len(names)
     assert "http" not in page and "<script" not in page and "<link" not in page
     for name, data in zip(names, re.findall(r'base64,([^"]*)"', page), strict=True):
         assert base64.b64decode(data) == (drawn / f"figures/{name}.png").read_bytes()

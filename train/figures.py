@@ -9,7 +9,7 @@ import numpy as np
 
 from data import synthetic
 from hou_synth import command, files
-from train import history, phases, plates, runs, sheet
+from train import history, phases, plates, reliability, runs, sheet
 from train.task import signed, unsigned
 
 TISSUES = 4  # of the plate of styles: rows and columns
@@ -71,6 +71,7 @@ def drawn(trainer, bank, settings, run):
     patches = refined(trainer, examples)
     if trainer.weighed:
         yield from weights(trainer, examples, patches)
+        yield reliable(trainer, examples)
     yield gallery(examples, patches)
     curves = progress(settings, run)
     if curves:
@@ -175,6 +176,20 @@ def weights(trainer, examples, patches):
         plates.plate(
             shown, [[""] * len(chosen), [f"{own[number]:.2f}" for number in chosen]], left=["reference", "refined"]
         ),
+    )
+
+
+def reliable(trainer, examples):
+    """Reliability curve of the discriminator."""
+    found = reliability.reliability(trainer, examples)
+    return plates.Section(
+        "reliability",
+        "Is the discriminator's probability a probability?",
+        f"Real and refined patches that training never saw, {len(examples)} each, by what the discriminator says of "
+        "them: on the line it says neither too much nor too little. The numbers are those of the patches. Mean "
+        f"distance from the line {found.error:.3f}; the weights leave {found.effective:.0f} of {len(examples)} refined "
+        "patches' worth of information. The paper does not show this.",
+        plates.agreement(found.rows),
     )
 
 

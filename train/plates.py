@@ -158,6 +158,32 @@ def histogram(series, label):
     return png(figure)
 
 
+def agreement(bins):
+    """PNG of observed against predicted probabilities, with intervals of 95 % and the number of patches.
+
+    Args:
+        bins: list of `train.reliability.Bin`.
+
+    Returns:
+        bytes.
+    """
+    figure = matplotlib.figure.Figure(figsize=(4.2, 3.8), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#cccccc", lw=1)
+    predicted, observed, count = (
+        np.array([getattr(b, name) for b in bins]) for name in ("predicted", "observed", "count")
+    )
+    middle = (observed + 1.92 / count) / (1 + 3.84 / count)  # Wilson's interval
+    half = 1.96 * np.sqrt(observed * (1 - observed) / count + 0.96 / count**2) / (1 + 3.84 / count)
+    axes.vlines(predicted, middle - half, middle + half, color=COLOURS[0], lw=1.2)
+    axes.plot(predicted, observed, "o", color=COLOURS[0], ms=4)
+    for place in zip(predicted, observed, count, strict=True):
+        axes.annotate(f"{place[2]}", place[:2], (4, 4), textcoords="offset points", **_font(7))
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability of being real", ylabel="share of real patches")
+    axes.spines[["top", "right"]].set_visible(False)
+    return png(figure)
+
+
 def curves(drawn, ends):
     """PNG of the values of a run, a panel for each, with a line where a phase ends.
 
