@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from hou_synth import config, labels
-from train import callbacks, universal
+from train import callbacks, history, universal
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = (
@@ -79,6 +79,10 @@ def test_one_command_makes_a_served_model_and_says_what_is_next(finished):
     assert cv2.imread(str(run / sheets[0])).shape[1] == 5 * 128
     assert set(json.loads((run / "scores.json").read_text())) >= {"dice1", "aji", "pq", "minutes"}
     assert list((run / "logs").rglob("events*"))
+    names = ["refiner", "history", "discriminator", "adversarial", "task", "joint", "final"]
+    assert list(json.loads((run / "contrast.json").read_text())) == names
+    assert sorted(path.name for path in (run / "history").iterdir()) == [f"{i}_{n}.csv" for i, n in enumerate(names, 1)]
+    assert len(history.read(run / "history/6_joint.csv")["accuracy"]) == 2
     assert not list(run.rglob("*.part*")) and not list((folder / "models").rglob(".part*"))
     serve = tf.saved_model.load(str(served)).signatures["serving_default"]
     image = np.random.default_rng(0).integers(0, 256, (1, 70, 45, 3)).astype(np.uint8)
