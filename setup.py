@@ -20,12 +20,24 @@ setup(
         "tifffile>=2023.7",
         "matplotlib>=3.8",
         "tensorboard>=2.16",
+        "tensorflow-serving-api>=2.13",  # warm-up requests in exports, gRPC; follows TensorFlow's version
+        "requests>=2.31",
+        "openslide-python>=1.3",
+        "openslide-bin>=4.0",  # the library itself, so that slides open without a system package
         "tqdm>=4.60",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.16"],
         "addons": ["tensorflow-addons>=0.21", "tensorflow>=2.13,<2.16"],
         "dask": ["dask[distributed]>=2024.1"],
-        "dev": ["pytest>=8", "ruff>=0.8", "dask[distributed]>=2024.1"],
+        "onnx": ["tf2onnx>=1.16", "onnx>=1.16", "onnxruntime>=1.18"],
+        "dev": [
+            "pytest>=8",
+            "ruff>=0.8",
+            "dask[distributed]>=2024.1",
+            "tf2onnx>=1.16",
+            "onnx>=1.16",
+            "onnxruntime>=1.18",
+        ],
     },
 )

@@ -349,8 +349,21 @@ def load(path):
     Raises:
         ValueError: when the file is not such a configuration.
     """
+    return parse(pathlib.Path(path).read_text(), path)
+
+
+def parse(text, source):
+    """Configuration out of the text that `save` writes.
+
+    Args:
+        text: JSON.
+        source: where it comes from, for the error.
+
+    Raises:
+        ValueError: when it is not such a configuration.
+    """
     try:
-        record = json.loads(pathlib.Path(path).read_text())
+        record = json.loads(text)
         record.pop("version")
         groups = {}
         for group in GROUPS:
@@ -360,7 +373,7 @@ def load(path):
             groups[group] = type(default)(**fields)
         return Config(**record, **groups)
     except (KeyError, TypeError, json.JSONDecodeError, AttributeError) as error:
-        raise ValueError(f"Expected a configuration written by this version. Received: {path} ({error}).") from None
+        raise ValueError(f"Expected a configuration written by this version. Received: {source} ({error}).") from None
 
 
 def differences(one, other):

@@ -4,9 +4,12 @@ A network takes (b, h, w, 3) uint8 RGB and returns a dict with "segmentation" an
 (b, h, w, 1) float32 probabilities.
 """
 
+import collections
+import hashlib
 import math
 import os
 import pathlib
+from concurrent import futures
 
 import cv2
 import numpy as np
@@ -22,9 +25,10 @@ TOLERANCE = 0.05  # images within this relative distance of it are not resampled
 STEP = 32  # sides of windows are multiples of this, which suits up to five pools; ours
 HOLE_MAX = 200  # holes of the baseline's mask up to the area of a nucleus of radius 8 are filled; ours
 OUTPUTS = ("segmentation", "detection")
+AHEAD = 2  # calls that are prepared for each thread; ours
 
 
-def probabilities(network, image, window=512, overlap=64, batch=4):
+def probabilities(network, image, window=512, overlap=64, batch=4, parallel=1):
     """Maps of an image of any size, stitched from overlapping windows of one size.
 
     Windows reach `overlap / 2` beyond the image, which is mirrored there. Where two meet, both fade linearly
@@ -37,12 +41,14 @@ def probabilities(network, image, window=512, overlap=64, batch=4):
         window: largest side of a window, a multiple of 32; small images take smaller windows.
         overlap: least overlap of two windows, in pixels.
         batch: most windows in one call.
+        parallel: calls of the network at once, each in a thread; the maps do not depend on it.
 
     Returns:
         Two (h, w) float32 arrays, segmentation and detection.
 
     Raises:
-        ValueError: for an image or sizes that do not fit, or a network that returns something else.
+        ValueError: for an image or sizes that do not fit, or a network that returns something else. What the
+            network itself raises passes through; calls that have not begun are dropped.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"Expected a uint8 RGB image. Received: {image.dtype} of shape {image.shape}.")
@@ -51,13 +57,16 @@ def probabilities(network, image, window=512, overlap=64, batch=4):
             f"Expected window a multiple of {STEP}, 0 <= overlap <= window / 2 and batch >= 1. "
             f"Received: window={window}, overlap={overlap}, batch={batch}."
         )
+    if parallel < 1:
+        raise ValueError(f"Expected at least one call at once. Received: parallel={parallel}.")
     margin = overlap // 2
     (rows, height), (columns, width) = (starts(side, window, overlap) for side in image.shape[:2])
     below = int(rows[-1]) + height - margin - image.shape[0]
     right = int(columns[-1]) + width - margin - image.shape[1]
     mirrored = cv2.copyMakeBorder(image, margin, below, margin, right, cv2.BORDER_REFLECT_101)
     places = [np.s_[y : y + height, x : x + width] for y in rows for x in columns]
-    stitched = stitch(network, mirrored, places, np.outer(fade(height, overlap), fade(width, overlap)), batch)
+    weight = np.outer(fade(height, overlap), fade(width, overlap))
+    stitched = stitch(network, mirrored, places, weight, batch, parallel)
     inner = np.s_[margin : margin + image.shape[0], margin : margin + image.shape[1]]
     return tuple(np.ascontiguousarray(stitched[inner + (i,)]) for i in range(len(OUTPUTS)))
 
@@ -82,17 +91,35 @@ def fade(length, overlap):
     return np.clip((inwards - overlap / 4) / max(overlap / 2, 0.5), 0, 1).astype(np.float32)
 
 
-def stitch(network, image, places, weight, batch):
+def stitch(network, image, places, weight, batch, parallel=1):
     """Weighted mean (h, w, 2) of a network's maps over windows; every call has the same number of windows."""
     size = math.ceil(len(places) / math.ceil(len(places) / batch))
+    groups = [places[first : first + size] for first in range(0, len(places), size)]
+    filled = (np.stack([image[place] for place in group + group[-1:] * (size - len(group))]) for group in groups)
     total, weights = np.zeros((*image.shape[:2], 2), np.float32), np.zeros((*image.shape[:2], 1), np.float32)
-    for first in range(0, len(places), size):
-        group = places[first : first + size]
-        windows = np.stack([image[place] for place in group + group[-1:] * (size - len(group))])
-        for place, maps in zip(group, outputs(network, windows), strict=False):
-            total[place] += weight[..., None] * maps
+    for group, maps in zip(groups, called(lambda windows: outputs(network, windows), filled, parallel), strict=True):
+        for place, mapped in zip(group, maps, strict=False):
+            total[place] += weight[..., None] * mapped
             weights[place] += weight[..., None]
-    return total / np.maximum(weights, np.finfo(np.float32).tiny)
+    return np.divide(total, np.maximum(weights, np.finfo(np.float32).tiny), out=total)
+
+
+def called(function, arguments, parallel):
+    """Yields function(argument) in the order of the arguments, from threads.
+
+    At most `AHEAD` arguments a thread are taken before their results are asked for. An error, or the end of the
+    generator, drops the calls that have not begun.
+    """
+    pool, waiting = futures.ThreadPoolExecutor(parallel), collections.deque()
+    try:
+        for argument in arguments:
+            waiting.append(pool.submit(function, argument))
+            if len(waiting) == AHEAD * parallel:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def outputs(network, windows):
@@ -115,7 +142,7 @@ def segment(network, image, normalise=True, microns_per_pixel=None, settings=ins
         normalise: whether colours are moved to the fixed target first.
         microns_per_pixel: resolution of the image; None means 0.25. Others are resampled to 0.25 and back.
         settings: thresholds and sizes, an `Instances`.
-        **tiling: `window`, `overlap` and `batch` of `probabilities`.
+        **tiling: `window`, `overlap`, `batch` and `parallel` of `probabilities`.
 
     Returns:
         (h, w) int32 labels 1..n on the pixels of `image`, 0 = background.
@@ -196,6 +223,22 @@ def thresholds(path):
     """
     file = model_folder(path) / "assets.extra" / "config.json"
     return config.load(file).instances if file.is_file() else instances.DEFAULT
+
+
+def identity(path):
+    """Text that names a SavedModel and changes with its graph or weights: "name/version sha256:...".
+
+    Args:
+        path: as for `load`.
+
+    Raises:
+        ValueError: if there is no SavedModel.
+    """
+    folder = model_folder(path).resolve()
+    digest = hashlib.sha256()
+    for file in [folder / "saved_model.pb", *sorted((folder / "variables").glob("*"))]:
+        digest.update(file.read_bytes())
+    return f"{folder.parent.name}/{folder.name} sha256:{digest.hexdigest()[:16]}"
 
 
 def load(path):

@@ -14,7 +14,7 @@ def add_configuration(parser, groups=config.GROUPS):
     for name in groups:
         default = getattr(config.Config, name)
         group = parser.add_argument_group(name, inspect.getdoc(default).splitlines()[0])
-        meanings = _meanings(type(default))
+        known = meanings(type(default))
         for field in dataclasses.fields(default):
             value = getattr(default, field.name)
             bare = {"nargs": "?", "const": True} if isinstance(value, bool) else {}
@@ -23,7 +23,7 @@ def add_configuration(parser, groups=config.GROUPS):
                 type=_parser(value),
                 default=argparse.SUPPRESS,
                 metavar=type(value).__name__.upper(),
-                help=f"{meanings.get(field.name, field.name)} [{value}]".replace("%", "%%"),
+                help=f"{known.get(field.name, field.name)} [{value}]".replace("%", "%%"),
                 **bare,
             )
 
@@ -65,7 +65,7 @@ def _words(name, value):
     return ["--" + name.replace("_", "-"), text]
 
 
-def _meanings(group):
+def meanings(group):
     """Field -> the comment behind it in the source, which says what it is and where it comes from."""
     return dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(group), re.MULTILINE))
 

@@ -1,70 +1,47 @@
-"""Nuclei of images: `python -m hou_synth.segment --model PATH --out DIR IMAGE...`."""
+"""Nuclei of images and slides: `python -m hou_synth.segment --model PATH --out DIR IMAGE_OR_SLIDE...`."""
 
 import argparse
-import json
+import dataclasses
+import errno
+import functools
+import glob
+import itertools
 import pathlib
 import sys
+from collections.abc import Callable
 
-import numpy as np
-from skimage.segmentation import find_boundaries
 from tqdm import tqdm
 
-from hou_synth import command, files, inference, instances, labels
+from hou_synth import collection, command, config, inference, labels, mosaic, results, slide
 
-OUTLINE = (0, 255, 0)  # colour of the outlines of predicted nuclei, RGB
-OUTPUTS = ("_labels.png", "_labels.tif", "_overlay.png", ".geojson", ".csv")
-
-
-def overlay(image, nuclei, colour=OUTLINE):
-    """Copy of a uint8 RGB image with the outlines of a label map drawn on it, one pixel wide."""
-    drawn = image.copy()
-    drawn[find_boundaries(nuclei, mode="inner")] = colour
-    return drawn
+TILES = ".tiles"  # the folder with the tiles of a slide is named <stem of the slide>.tiles
+FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a full disk, which the next image would meet too
+PARALLEL = 4  # requests at once to a server; ours
+TIMEOUT = 60.0  # seconds for one of them; ours
 
 
-def geojson(nuclei):
-    """Text of a GeoJSON FeatureCollection that QuPath reads: one detection "Nucleus" for each nucleus."""
-    features = []
-    for outline in instances.polygons(nuclei).values():
-        ring = np.concatenate([outline, outline[:1]]).tolist()
-        features.append(
-            {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": [ring]},
-                "properties": {"objectType": "detection", "classification": {"name": "Nucleus"}},
-            }
-        )
-    return json.dumps({"type": "FeatureCollection", "features": features})
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network, how its maps become nuclei, and what it is called."""
 
-
-def write(stem_path, image, nuclei, microns_per_pixel):
-    """Writes the label map, overlay, outlines and table of one image, each atomically.
-
-    Args:
-        stem_path: path without ending.
-        image: (h, w, 3) uint8 RGB.
-        nuclei: (h, w) integer labels.
-        microns_per_pixel: resolution of the image.
-    """
-    written = labels.write(stem_path, nuclei)
-    for other in {f"{stem_path}{ending}" for ending in OUTPUTS[:2]} - {str(written)}:
-        pathlib.Path(other).unlink(missing_ok=True)  # an older label map would contradict the new one
-    files.write_png(f"{stem_path}_overlay.png", overlay(image, nuclei))
-    files.write_text(f"{stem_path}.geojson", geojson(nuclei))
-    files.write_csv(f"{stem_path}.csv", instances.table(nuclei, microns_per_pixel), instances.COLUMNS)
+    network: Callable  # see `inference`
+    settings: config.Instances
+    identity: Callable  # () -> text that changes with the model
+    failures: tuple[type, ...] = ()  # its exceptions, which the next image would meet too
+    close: Callable = lambda: None  # ends calls that are still under way
 
 
 def inputs(arguments):
-    """Paths of the images named on the command line; folders stand for the images in them.
+    """Paths of the images and slides named on the command line; folders stand for those in them.
 
     Raises:
         ValueError: if something does not exist, a folder has no image, or two images share a stem.
     """
     paths = []
     for argument in map(pathlib.Path, arguments):
-        found = labels.find(argument) if argument.is_dir() else [argument]
+        found = sorted({*labels.find(argument), *slide.find(argument)}) if argument.is_dir() else [argument]
         if not found or not found[0].is_file():
-            raise ValueError(f"Expected an image or a folder with images. Received: {argument}.")
+            raise ValueError(f"Expected an image or a slide, or a folder with some. Received: {argument}.")
         paths += found
     stems = {}
     for path in paths:
@@ -74,46 +51,153 @@ def inputs(arguments):
     return paths
 
 
-def refuse_existing(paths, out):
-    """Raises ValueError naming the first output of these images that is already there."""
-    for path in paths:
-        for ending in OUTPUTS:
+def refuse_existing(slides, out):
+    """Raises ValueError naming the first output of a slide that is there but that no folder of tiles belongs to."""
+    for path in slides:
+        for ending in () if (out / (path.stem + TILES)).is_dir() else results.OUTPUTS:
             output = out / (path.stem + ending)
             if output.exists():
                 raise ValueError(f"Expected no older output, or --overwrite. Received: {output} exists.")
 
 
+def local(args):
+    """The `Model` of a SavedModel."""
+    network, settings = inference.load(args.model), inference.thresholds(args.model)
+    return Model(network, settings, functools.cache(functools.partial(inference.identity, args.model)))
+
+
+def remote(args):
+    """The `Model` behind a server."""
+    from hou_synth import served  # here, so that a SavedModel needs none of what a server needs
+
+    network = served.load(args.server, args.model, timeout=args.timeout or TIMEOUT)
+    return Model(network, network.settings, lambda: network.identity, (served.Unserved,), network.close)
+
+
+def request(path, args, model):
+    """The `results.request` of an image."""
+    resolution = args.microns_per_pixel or inference.MICRONS_PER_PIXEL
+    return results.request(path, model.identity(), model.settings, not args.no_normalise, resolution)
+
+
+def segment_image(path, args, model):
+    """Segments an image and writes its results."""
+    image, resolution = labels.image(path), args.microns_per_pixel
+    normalised = not args.no_normalise
+    nuclei = inference.segment(model.network, image, normalised, resolution, model.settings, parallel=args.parallel)
+    results.write(args.out / path.stem, image, nuclei, request(path, args, model))
+
+
+def left(paths, slides, args, model):
+    """The images and slides without those images whose results are complete, which is told.
+
+    Raises:
+        ValueError: if there are results of another request.
+    """
+    images = [path for path in paths if path not in slides]
+    done = {path for path in images if results.finished(args.out / path.stem, request(path, args, model))}
+    if done:
+        print(f"{len(done)} of {len(images)} images are segmented already", file=sys.stderr)
+    return [path for path in paths if path not in done]
+
+
+def segment_slide(path, args, model):
+    """Segments a slide, or what is left of it, and writes its results; nothing to do if they are complete."""
+    stem_path, folder = args.out / path.stem, args.out / (path.stem + TILES)
+    outputs = [pathlib.Path(f"{stem_path}{ending}") for ending in collection.OUTPUTS]
+    opened = slide.Slide(path, args.microns_per_pixel)
+    if args.overwrite:
+        mosaic.clear(folder)
+        for output in outputs:
+            output.unlink(missing_ok=True)
+    request = mosaic.request(opened, model.identity(), model.settings, not args.no_normalise)
+    colours = mosaic.begin(folder, opened, request)
+    for partial in leftovers(folder, outputs):
+        partial.unlink()
+    if all(output.exists() for output in outputs):
+        return
+    try:
+        mosaic.segment(model.network, opened, folder, colours, model.settings, args.parallel)
+    except (ValueError, OSError, KeyboardInterrupt):
+        print(mosaic.kept(folder, opened), file=sys.stderr)
+        raise
+    collection.write(stem_path, folder, opened)
+
+
+def leftovers(folder, outputs):
+    """What a killed start may have left half written: in the folder of tiles, and of the outputs beside it."""
+    beside = (output.parent.glob(f"{glob.escape(output.name)}.*.part") for output in outputs)
+    return itertools.chain(folder.glob("*.part"), *beside)
+
+
 def arguments(argv):
-    """Parsed command line."""
-    parser = argparse.ArgumentParser(prog="hou_synth.segment", description="Segments the nuclei of H&E images.")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG or TIFF file, or a folder of them")
-    parser.add_argument("--model", required=True, help="SavedModel: saved_models/<name> or <name>/<version>")
+    """Parsed command line.
+
+    Raises:
+        ValueError: for options that do not fit.
+    """
+    parser = argparse.ArgumentParser(
+        prog="hou_synth.segment",
+        description="Segments the nuclei of H&E images and whole slides. A slide (.svs, .ndpi, .mrxs, .scn, .bif, "
+        ".vms, .svslide, .czi, .dcm; a .tif or .tiff that a scanner wrote, or that is tiled and has several levels "
+        "or over 100 million pixels) is segmented tile by tile; the same command goes on where it was stopped.",
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_SLIDE", help="file, or a folder of them")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="SavedModel: saved_models/<name> or <name>/<version>; with --server the NAME or NAME/VERSION it serves",
+    )
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the results")
-    parser.add_argument("--microns-per-pixel", type=float, help="resolution of the images, by default 0.25 (40X)")
+    parser.add_argument("--server", metavar="URL", help="TensorFlow Serving: http://host:8501 or grpc://host:8500")
+    parser.add_argument(
+        "--parallel", type=int, help=f"calls of the network at once, by default 1, with --server {PARALLEL}"
+    )
+    parser.add_argument("--timeout", type=float, help=f"seconds for one request to --server, by default {TIMEOUT:.0f}")
+    parser.add_argument(
+        "--microns-per-pixel",
+        type=float,
+        help="resolution of the images, by default 0.25 (40X), and of slides that do not tell theirs",
+    )
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")
-    parser.add_argument("--overwrite", action="store_true", help="replace older results")
-    return parser.parse_args(argv)
+    parser.add_argument("--overwrite", action="store_true", help="replace older results, begin slides anew")
+    args = parser.parse_args(argv)
+    if args.timeout is not None and not (args.server and args.timeout > 0):
+        raise ValueError(f"Expected --timeout of over 0 seconds, and --server. Received: {args.timeout}.")
+    args.parallel = args.parallel if args.parallel is not None else PARALLEL if args.server else 1
+    if args.parallel < 1:
+        raise ValueError(f"Expected --parallel of at least 1. Received: {args.parallel}.")
+    return args
+
+
+def every(paths, slides, args, model):
+    """Segments images and slides; returns how many could not be. What the next would meet too is raised at once."""
+    failures = 0
+    for path in tqdm(paths, unit="image", disable=None if len(paths) > len(slides) else True):
+        try:
+            (segment_slide if path in slides else segment_image)(path, args, model)
+        except (ValueError, OSError) as error:
+            if isinstance(error, model.failures) or getattr(error, "errno", None) in FULL:
+                raise
+            command.complain(f"{path.name}: {error}")
+            failures += 1
+    return failures
 
 
 @command.command
 def main(argv=None):
-    """Segments images and writes the results; returns the exit code."""
+    """Segments images and slides and writes the results; returns the exit code."""
     args = arguments(argv)
     paths = inputs(args.images)
+    slides = {path for path in paths if slide.is_slide(path)}
     if not args.overwrite:
-        refuse_existing(paths, args.out)
-    network, settings = inference.load(args.model), inference.thresholds(args.model)
+        refuse_existing(slides, args.out)
+    model = remote(args) if args.server else local(args)
     args.out.mkdir(parents=True, exist_ok=True)
-    failures = 0
-    for path in tqdm(paths, unit="image", disable=None):
-        try:
-            image = labels.image(path)
-            nuclei = inference.segment(network, image, not args.no_normalise, args.microns_per_pixel, settings)
-        except (ValueError, OSError) as error:
-            command.complain(f"{path.name}: {error}")
-            failures += 1
-            continue
-        write(args.out / path.stem, image, nuclei, args.microns_per_pixel or inference.MICRONS_PER_PIXEL)
+    try:
+        failures = every(paths if args.overwrite else left(paths, slides, args, model), slides, args, model)
+    finally:
+        model.close()
     return command.MISTAKE if failures else 0
 
 

@@ -25,8 +25,8 @@ def padded(network, images, multiple, training=False):
         dict of (b, h, w, c).
     """
     height, width = tf.shape(images)[1], tf.shape(images)[2]
-    rows = tf.minimum(tf.range(-(-height // multiple) * multiple), height - 1)
-    columns = tf.minimum(tf.range(-(-width // multiple) * multiple), width - 1)
+    rows = tf.minimum(tf.range((height + multiple - 1) // multiple * multiple), height - 1)
+    columns = tf.minimum(tf.range((width + multiple - 1) // multiple * multiple), width - 1)
     enlarged = tf.gather(tf.gather(images, rows, axis=1), columns, axis=2)
     outputs = network(enlarged, training=training)
     return {name: output[:, :height, :width] for name, output in outputs.items()}

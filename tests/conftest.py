@@ -1,7 +1,9 @@
 """Fixtures named after what they are."""
 
+import json
 import os
 import pathlib
+import types
 
 import cv2
 import numpy as np
@@ -60,3 +62,47 @@ def bank(tmp_path_factory, tissue_image):
         cv2.imwrite(str(folder / name / "tile.png"), image[..., ::-1])
     settings = config.preset("paper").synthesis
     return tiles.build(tiles.folder_sources(folder), folder / "bank.h5", settings, progress=False)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """A finished run of tiny networks, which are noise, its trainer, and the version of a model made of it."""
+    from train import export, runs
+
+    folder = tmp_path_factory.mktemp("exported")
+    trainer = finished_run(folder / "tiny")
+    plain = trainer.plain()
+    export.export(folder / "tiny", folder / "models/tiny", plain["task"], runs.refinement(trainer, plain))
+    return types.SimpleNamespace(run=folder / "tiny", trainer=trainer, version=folder / "models/tiny/1")
+
+
+def finished_run(run, **changes):
+    """Writes what a run of `train.universal` leaves without training anything; returns the trainer."""
+    import keras
+
+    from train import epochs, runs
+    from train.trainer import UniversalTrainer
+
+    sizes = {"refiner_blocks": 1, "unet_widths": (4, 8), "unet_down": (1, 1), "unet_up": (1,), "patch": 64, "pool": 8}
+    settings = config.preset("quick", **{**sizes, "weighting": "calibrate", "seed": 3, **changes})
+    keras.utils.set_random_seed(0)
+    trainer = UniversalTrainer(settings)
+    random = np.random.default_rng(0)
+    for network, noise in ((trainer.refiner, 0.05), (trainer.discriminator, 0.015), (trainer.task, 0.05)):
+        network.set_weights([each + random.normal(0, noise, each.shape) for each in network.get_weights()])
+    trainer.seen.assign([30.0, 20.0])
+    trainer.weighting.line.assign([0.3, 0.8])
+    trainer.weighting.mass.assign([9.0, 6.0])
+    run.mkdir(parents=True)
+    config.save(settings, run / "config.json")
+    names = ["lung/secret_1.png", "lung/secret_2.png", "skin/secret_3.png"]
+    about = {"command": "python -m train.universal --tiles /home/somebody/tiles", "tiles": "/home/somebody/tiles"}
+    about |= {"tile_names": names, "bank": "/home/somebody/bank.h5", "labelled": [], **runs.surroundings()}
+    (run / "run.json").write_text(json.dumps(about))
+    scores = {"dice1": 0.8125, "dice": 0.7125, "aji": 0.6125, "pq": 0.5125, "minutes": 12.34}
+    (run / "scores.json").write_text(json.dumps(scores))
+    (run / "contrast.json").write_text(json.dumps({"joint": {"ratio": 9.0}, "final": {"ratio": 1.125}}))
+    for name, network in trainer.plain().items():
+        epochs.keep(network, run / f"{name}.keras")
+    runs.remember(trainer, run)
+    return trainer

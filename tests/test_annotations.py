@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data import annotations
-from hou_synth import metrics, segment
+from hou_synth import metrics, results
 
 
 def square(left, top, right, bottom):
@@ -198,7 +198,7 @@ def test_qupath_that_is_malformed(qupath, content):
 
 
 def test_segmented_nuclei_come_back_exactly(qupath, circles):
-    np.testing.assert_array_equal(qupath(segment.geojson(circles), circles.shape), circles)
+    np.testing.assert_array_equal(qupath(results.geojson(circles), circles.shape), circles)
 
 
 def test_real_nuclei_come_back(qupath, real_data):
@@ -206,7 +206,7 @@ def test_real_nuclei_come_back(qupath, real_data):
 
     path = sorted((real_data / "labelled" / "lgg28").glob("*_labels.png"))[0]
     nuclei = labels.read(path)
-    back = qupath(segment.geojson(nuclei), nuclei.shape)
+    back = qupath(results.geojson(nuclei), nuclei.shape)
     pairs = metrics.overlap(back, nuclei)
     assert metrics.aji(back, nuclei) > 0.999
     assert len(pairs.predicted_areas) == len(pairs.true_areas)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data import labelled
-from hou_synth import files, inference, instances, labels, metrics, segment
+from hou_synth import files, inference, instances, labels, metrics, results
 from train import evaluate, outlines, sources
 
 
@@ -194,18 +194,18 @@ def test_sheets_show_the_extremes_in_order(tmp_path):
         assert [(line[-5, 0] - 20) // 30 for line in greys] == order
         left, right = drawn[:, :512], drawn[:, 512:]
         assert (left == outlines.TRUE).all(axis=2).sum() == 5 * (4 * 200 - 4)
-        assert (right == segment.OUTLINE).all(axis=2).any() and not (left == segment.OUTLINE).all(axis=2).any()
+        assert (right == results.OUTLINE).all(axis=2).any() and not (left == results.OUTLINE).all(axis=2).any()
 
 
 def test_reduced_panels_keep_their_outlines(circles, stained):
     large = cv2.resize(stained, (1280, 960))
     nuclei = np.repeat(np.repeat(circles, 10, 0), 10, 1)
-    small = outlines.reduced(segment.overlay(large, nuclei), segment.OUTLINE)
+    small = outlines.reduced(results.overlay(large, nuclei), results.OUTLINE)
     assert small.shape == (384, 512, 3)
-    outline = (small == segment.OUTLINE).all(axis=2)
+    outline = (small == results.OUTLINE).all(axis=2)
     regions, _ = cv2.connectedComponents((~outline).astype(np.uint8), connectivity=4)
     assert regions - 1 == 1 + len(np.unique(circles)) - 1  # every outline is closed: the tissue and five nuclei
-    assert outlines.reduced(stained, segment.OUTLINE).shape == (384, 512, 3)
+    assert outlines.reduced(stained, results.OUTLINE).shape == (384, 512, 3)
 
 
 def test_mismatch_and_missing_labels_are_named(folder, circles, capsys):

@@ -1,3 +1,7 @@
+import contextlib
+import threading
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -53,6 +57,73 @@ def test_all_calls_have_one_shape(noise):
     inference.probabilities(network, noise, window=64, overlap=16, batch=3)  # 20 windows
     assert len(network.shapes) > 2 and len(set(network.shapes)) == 1
     assert network.shapes[0][0] == 3 and network.shapes[0][1:] == (64, 64, 3)
+
+
+@pytest.mark.parametrize("parallel", [2, 7, 40])
+def test_maps_do_not_depend_on_the_calls_at_once(noise, parallel):
+    """Calls end in another order than they begin, and add up in the same."""
+    random = np.random.default_rng(0)
+
+    def uneven(images):
+        time.sleep(random.uniform(0, 0.01))
+        return blur_network(images)
+
+    one = inference.probabilities(blur_network, noise, window=64, overlap=32, batch=2)
+    other = inference.probabilities(uneven, noise, window=64, overlap=32, batch=2, parallel=parallel)
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_so_many_calls_at_once_and_no_more(noise):
+    barrier, running, most = threading.Barrier(3), [], []
+
+    def network(images):
+        running.append(1)
+        most.append(len(running))
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(5)  # passes only when three are here
+        running.pop()
+        return blur_network(images)
+
+    inference.probabilities(network, noise[:, :192], window=64, overlap=0, batch=1, parallel=3)  # 9 calls
+    assert not barrier.broken and max(most) == 3
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_first_error_ends_the_calls_and_passes_through(noise, parallel):
+    calls = []
+
+    def failing(images):
+        calls.append(1)
+        if len(calls) > 2:
+            raise ConnectionError("gone")
+        return blur_network(images)
+
+    with pytest.raises(ConnectionError, match="^gone$"):
+        inference.probabilities(failing, noise, window=64, overlap=32, batch=1, parallel=parallel)
+    count = len(calls)
+    assert count <= 2 + 3 * parallel
+    time.sleep(0.05)
+    assert len(calls) <= count + parallel
+
+
+def test_windows_are_made_as_they_are_needed(monkeypatch):
+    made, used = [], []
+    stack = np.stack
+    monkeypatch.setattr(inference.np, "stack", lambda windows: made.append(1) or stack(windows))
+
+    def network(images):
+        used.append(1)
+        time.sleep(0.002)
+        assert len(made) - len(used) <= inference.AHEAD * 2
+        return {name: np.zeros((*images.shape[:3], 1), np.float32) for name in inference.OUTPUTS}
+
+    inference.probabilities(network, np.zeros((640, 640, 3), np.uint8), window=64, overlap=0, batch=1, parallel=2)
+    assert len(made) == len(used) == 100
+
+
+def test_wrong_number_of_calls_at_once(noise):
+    with pytest.raises(ValueError, match="parallel=0"):
+        inference.probabilities(blur_network, noise, parallel=0)
 
 
 def test_small_images_take_small_windows(noise):
@@ -170,6 +241,19 @@ def test_load_takes_the_highest_version(tmp_path, noise):
     np.testing.assert_allclose(maps["segmentation"][0, ..., 0], noise[..., 1] / 510, atol=1e-6)
     with pytest.raises(ValueError, match="Expected images of shape"):
         inference.load(tmp_path / "unet")(noise[None, ..., :1])
+
+
+def test_identity_changes_with_the_model(tmp_path):
+    folder = tmp_path / "unet" / "3"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    (folder / "variables" / "variables.index").write_bytes(b"weights")
+    first = inference.identity(tmp_path / "unet")
+    assert first.startswith("unet/3 sha256:") and inference.identity(folder) == first
+    (folder / "variables" / "variables.index").write_bytes(b"Weights")
+    assert inference.identity(folder) != first
+    with pytest.raises(ValueError, match="SavedModel"):
+        inference.identity(tmp_path / "nowhere")
 
 
 def test_load_what_is_no_model(tmp_path):

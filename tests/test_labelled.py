@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 
 from data import labelled
-from hou_synth import command, inference, labels, metrics, segment
+from hou_synth import command, inference, labels, metrics, results
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def folder(tmp_path, circles, stained):
     height, width = circles.shape
     (tmp_path / "miccai_mask.txt").write_text("\n".join(map(str, [width, height, *circles.ravel()])))
     scipy.io.savemat(tmp_path / "matlab.mat", {"inst_map": circles.astype(float)})
-    (tmp_path / "qupath.geojson").write_text(segment.geojson(circles))
-    regions = "".join(_region(feature) for feature in json.loads(segment.geojson(circles))["features"])
+    (tmp_path / "qupath.geojson").write_text(results.geojson(circles))
+    regions = "".join(_region(feature) for feature in json.loads(results.geojson(circles))["features"])
     (tmp_path / "aperio.xml").write_text(f'<Annotations MicronsPerPixel="0.5">{regions}</Annotations>')
     return tmp_path
 
@@ -125,7 +125,7 @@ def test_images_without_nuclei(folder, circles):
     labels.write(folder / "plain", circles * 0)
     (folder / "miccai_mask.txt").write_text("128 96\n" + "0\n" * circles.size)
     scipy.io.savemat(folder / "matlab.mat", {"inst_map": circles * 0.0})
-    (folder / "qupath.geojson").write_text(segment.geojson(circles * 0))
+    (folder / "qupath.geojson").write_text(results.geojson(circles * 0))
     (folder / "aperio.xml").write_text("<Annotations/>")
     items = list(labelled.labelled(folder))
     assert len(items) == 5

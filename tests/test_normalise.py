@@ -52,6 +52,23 @@ def test_white_pixels_do_not_count(muted):
     assert np.abs(tissue.astype(int) - normalise.reinhard(muted[10:])).max() <= 1
 
 
+def test_parts_of_a_slide_move_together_and_glass_stays(muted):
+    mean, std = normalise.statistics(muted)
+    assert np.array_equal(normalise.moved(muted, mean, std), normalise.reinhard(muted))
+    slide = np.full((64, 128, 3), 240, np.uint8)
+    slide[:, :64] = muted
+    part = normalise.moved_tissue(slide, mean, std)
+    assert np.array_equal(part[:, 64:], slide[:, 64:])
+    assert np.array_equal(part[:, :64], normalise.moved(muted, mean, std))
+    slide[:, 64:] = 210  # half-way between tissue and glass
+    half = (normalise.moved(slide, mean, std)[0, 64].astype(int) + slide[0, 64]) / 2
+    assert np.abs(normalise.moved_tissue(slide, mean, std)[0, 64] - half).max() <= 1
+
+
+def test_no_tissue_has_no_statistics():
+    assert normalise.statistics(np.full((5, 5, 3), 250, np.uint8)) is None
+
+
 def test_wrong_image():
     with pytest.raises(ValueError, match="float64"):
         normalise.reinhard(np.zeros((4, 4, 3)))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from data import pipeline
 from hou_synth import files, inference, metrics
-from train import export
+from train import signatures
 from train.callbacks import Finite, Means, save
 from train.checkpoints import Checkpoints
 
@@ -88,7 +88,7 @@ class Judged:
         """
         self.trained, self.images, self.start, self.share = trainer.task, images, start, share
         self.settings, self.network = trainer.config.instances, trainer.plain()["task"]
-        self.serve = tf.function(lambda batch: export.probabilities(self.network, batch), reduce_retracing=True)
+        self.serve = tf.function(lambda batch: signatures.probabilities(self.network, batch), reduce_retracing=True)
 
     def update(self):
         """Takes over the trainer's weights as they are, or their average with those it began with."""

@@ -5,7 +5,7 @@ import pathlib
 import cv2
 import numpy as np
 
-from hou_synth import files, labels, segment
+from hou_synth import files, labels, results
 
 TRUE = (255, 255, 0)  # colour of the outlines of true nuclei, RGB
 HEAD = 18  # pixels of the line of text above a row of a sheet
@@ -27,7 +27,7 @@ def write(overlays, item, predicted):
         item: `data.labelled.Labelled`.
         predicted: (h, w) label map.
     """
-    pair = [segment.overlay(item.image, item.labels, TRUE), segment.overlay(item.image, predicted)]
+    pair = [results.overlay(item.image, item.labels, TRUE), results.overlay(item.image, predicted)]
     path(overlays, item.name).parent.mkdir(parents=True, exist_ok=True)
     files.write_png(path(overlays, item.name), np.concatenate(pair, axis=1))
 
@@ -47,7 +47,7 @@ def reduced(panel, colour):
 def halves(overlay):
     """Both halves of an overlay at the size of a sheet, each in a column `SIDE` wide."""
     middle = overlay.shape[1] // 2
-    panels = [reduced(overlay[:, :middle], TRUE), reduced(overlay[:, middle:], segment.OUTLINE)]
+    panels = [reduced(overlay[:, :middle], TRUE), reduced(overlay[:, middle:], results.OUTLINE)]
     return np.hstack([np.pad(h, ((0, 0), (0, SIDE - h.shape[1]), (0, 0)), constant_values=255) for h in panels])
 
 

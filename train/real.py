@@ -8,13 +8,12 @@ import sys
 
 import keras
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from data import labelled
 from hou_synth import command, config, files
 from hou_synth.normalise import reinhard
-from train import export, sources
+from train import export, runs, sources
 
 VALIDATION = 0.2  # share of the images that validate; ours
 
@@ -111,9 +110,8 @@ def begin(run, settings, resume, about):
             raise ValueError(f"Expected the settings of the run in {run}. Received: {'; '.join(differing)}.")
         return (run / "scores.json").exists()
     run.mkdir(parents=True, exist_ok=True)
-    versions = {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
     command_line = f"python -m train.{pathlib.Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}"
-    record = {"command": command_line, **about, "versions": versions}
+    record = {"command": command_line, **about, **runs.surroundings()}
     files.write_text(run / "run.json", json.dumps(record, indent=2) + "\n")
     config.save(settings, run / "config.json")
     return False
@@ -123,7 +121,8 @@ def finish(run, models, rows, minutes):
     """Exports the best network and writes `scores.json`; says what is next."""
     best = [row for row in rows if row["best"]][-1]
     task = keras.saving.load_model(run / "task.keras")
-    served = export.export(task, pathlib.Path(models) / run.name, [run / "config.json", run / "run.json"])
-    files.write_text(run / "scores.json", json.dumps({**best, "minutes": minutes}, indent=2) + "\n")
+    result = {**best, "minutes": minutes}
+    served = export.export(run, pathlib.Path(models) / run.name, task, result=result)
+    files.write_text(run / "scores.json", json.dumps(result, indent=2) + "\n")
     print(f"best epoch: {best['epoch']} of {rows[-1]['epoch']}; curve: {run / 'curve.png'}\nmodel:      {served}")
     print(f"next:       python -m train.evaluate --model {served} --data LABELLED")

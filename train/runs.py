@@ -1,19 +1,25 @@
 """Runs of `train.universal` that are there already: their settings, their tiles and their networks."""
 
 import json
+import os
 import pathlib
+import sys
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from data import tiles
-from hou_synth import config
+from hou_synth import config, files
 from train import phases
 from train.callbacks import Clock
 from train.checkpoints import Checkpoints
+from train.signatures import Refinement
 from train.trainer import UniversalTrainer
+from train.weighting import Weighting
 
 NETWORKS = ("refiner", "discriminator", "task")
+ESTIMATES = "weighting.json"  # what the importance weights of a finished run depend on, beside its networks
 
 
 def settings(run):
@@ -73,4 +79,61 @@ def load(run, settings):
             raise ValueError(f"Expected a checkpoint or the networks of a run in {run}. Received: neither.")
         for name in NETWORKS:
             setattr(trainer, name, keras.saving.load_model(run / f"{name}.keras", compile=False))
+        recall(trainer, run)
     return trainer
+
+
+def adversarial(run):
+    """Whether a folder holds a run of `train.universal` and not of a training on labelled images alone.
+
+    Raises:
+        ValueError: if it holds no run.
+    """
+    if not (run / "run.json").exists():
+        raise ValueError(f"Expected a run folder. Received: {run}, which has no run.json.")
+    return "tile_names" in json.loads((run / "run.json").read_text())
+
+
+def surroundings():
+    """What `run.json` says of libraries and hardware."""
+    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    return {
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__},
+        "machine": {"cores": os.cpu_count(), "gpus": [about.get("device_name", "unnamed") for about in gpus]},
+    }
+
+
+def remember(trainer, run):
+    """Keeps in `weighting.json` what the importance weights depend on, for when the checkpoints are gone."""
+    if trainer.weighed:
+        kept = {"seen": trainer.seen.numpy().tolist(), **trainer.weighting.estimates()}
+        files.write_text(run / ESTIMATES, json.dumps(kept, indent=2) + "\n")
+
+
+def recall(trainer, run):
+    """Takes over what `remember` kept; says so if there is nothing, as in runs of version 0.1."""
+    if not trainer.weighed:
+        return
+    if not (run / ESTIMATES).exists():
+        print(f"warning: {run} has no {ESTIMATES}: its importance weights are not known", file=sys.stderr)
+        return
+    kept = json.loads((run / ESTIMATES).read_text())
+    trainer.seen.assign(kept["seen"])
+    trainer.weighting.recall(kept)
+
+
+def refinement(trainer, plain):
+    """What a served model needs to refine and weigh patches as a run does.
+
+    Args:
+        trainer: `UniversalTrainer`.
+        plain: its networks as `trainer.plain` returns them.
+
+    Returns:
+        `train.signatures.Refinement`; None for a run without refiner or discriminator, or whose weights are not known.
+    """
+    if not (trainer.refined and trainer.weighed and float(trainer.seen[1]) > 0):
+        return None
+    weighting = Weighting(trainer.config.losses)
+    weighting.recall(trainer.weighting.estimates())
+    return Refinement(trainer.config, plain["refiner"], plain["discriminator"], weighting, float(trainer.ratio()))

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from data import pipeline, tiles
 from hou_synth import command, config, files, instances, metrics, options
-from train import comparison, devices, epochs, export, limits, phases, real, sheet
+from train import comparison, devices, epochs, export, limits, phases, real, runs, sheet
 from train.callbacks import Checkpoint, Clock, Curves, Finite, save, spared
 from train.checkpoints import Checkpoints
 from train.history import Rounds
@@ -120,7 +120,7 @@ def record(args, settings, run, bank, images):
         "tile_names": [tile.name for tile in bank.tiles],
         "bank": str(bank.path),
         "labelled": [image.name for image in images],
-        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__},
+        **runs.surroundings(),
     }
     files.write_text(run / "run.json", json.dumps(about, indent=2) + "\n")
 
@@ -199,8 +199,11 @@ def finish(settings, run, bank, trainer, models, minutes):
     networks = trainer.plain()
     for name, network in networks.items():
         epochs.keep(network, run / f"{name}.keras")
-    served = export.export(networks["task"], models / run.name, [run / "config.json", run / "run.json"])
+    runs.remember(trainer, run)
     scores = synthetic_scores(trainer, bank, settings)
+    result = {**scores, "minutes": minutes}
+    refinement = runs.refinement(trainer, networks)
+    served = export.export(run, models / run.name, networks["task"], refinement, result=result)
     text = "\n".join(
         [
             f"score on {SCORED} unseen synthetic patches (says nothing about real tissue): "
@@ -212,7 +215,7 @@ def finish(settings, run, bank, trainer, models, minutes):
         ]
     )
     files.write_text(run / "next.txt", text)
-    files.write_text(run / "scores.json", json.dumps({**scores, "minutes": minutes}, indent=2) + "\n")
+    files.write_text(run / "scores.json", json.dumps(result, indent=2) + "\n")
     print(text, end="")
 
 

@@ -6,6 +6,7 @@ from models.importance import importance, log_odds, shuffled
 from train import devices
 
 MEMORY = 0.99  # share of what is known that a step leaves: about the last 100 steps count; ours
+ESTIMATES = ("line", "mass")  # what weights are made of
 STRENGTH = 5.0  # of the belief in the discriminator as it is: about 20 undecided answers; ours
 
 
@@ -51,12 +52,15 @@ class Weighting(tf.Module):
         Returns:
             (b,) float32, through which no gradient flows.
         """
+        weights = self.unshuffled(logits, ratio)
+        return shuffled(weights, seed) if self.losses.weighting == "shuffle" else weights
+
+    def unshuffled(self, logits, ratio):
+        """As `weights`, but each is that of its own patch for every choice."""
         if self.losses.weighting == "none":
             return tf.ones(tf.shape(logits)[0])
         weights = importance(logits, ratio, self.losses.weight_low, self.losses.weight_high, self._line())
-        if self.losses.weighting == "normalise":
-            return weights * self.mass[1] / self.mass[0]
-        return shuffled(weights, seed) if self.losses.weighting == "shuffle" else weights
+        return weights * self.mass[1] / self.mass[0] if self.losses.weighting == "normalise" else weights
 
     def probability(self, logits, ratio):
         """Pr(real) among as many real as refined patches, w / (1 + w) of the weights before they are clipped.
@@ -82,6 +86,15 @@ class Weighting(tf.Module):
         weights = importance(logits[count:], ratio, self.losses.weight_low, self.losses.weight_high)
         self.mass.assign(MEMORY * self.mass + [tf.reduce_sum(weights), tf.cast(tf.size(weights), tf.float32)])
         self._regress(log_odds(logits), tf.cast(tf.range(tf.shape(logits)[0]) < count, tf.float32))
+
+    def estimates(self):
+        """What `recall` takes, as lists of numbers: `line` and `mass`."""
+        return {name: getattr(self, name).numpy().tolist() for name in ESTIMATES}
+
+    def recall(self, estimates):
+        """Takes over the estimates of another time, without how sure they were: for use, not for training."""
+        for name in ESTIMATES:
+            getattr(self, name).assign(estimates[name])
 
     def _line(self):
         return self.line if self.losses.weighting == "calibrate" else (0.0, 1.0)

@@ -1,0 +1,103 @@
+"""What is written for an image: label map, overlay, outlines and table; and whether it is there already."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+from skimage.segmentation import find_boundaries
+
+from hou_synth import collection, files, instances, labels
+
+OUTLINE = (0, 255, 0)  # colour of the outlines of predicted nuclei, RGB
+OUTPUTS = ("_labels.png", "_labels.tif", "_overlay.png", ".geojson", ".csv")
+MEMBER = "hou_synth"  # of the GeoJSON: the request that gave it, which readers of GeoJSON pass over
+
+
+def overlay(image, nuclei, colour=OUTLINE):
+    """Copy of a uint8 RGB image with the outlines of a label map drawn on it, one pixel wide."""
+    drawn = image.copy()
+    drawn[find_boundaries(nuclei, mode="inner")] = colour
+    return drawn
+
+
+def geojson(nuclei, request=None):
+    """Text of a GeoJSON FeatureCollection that QuPath reads: one detection "Nucleus" for each nucleus.
+
+    Args:
+        nuclei: (h, w) integer labels.
+        request: as `request` returns it, to be kept with the outlines.
+    """
+    features = [collection.feature(outline) for outline in instances.polygons(nuclei).values()]
+    kept = {MEMBER: request} if request else {}
+    return json.dumps({"type": "FeatureCollection", **kept, "features": features})
+
+
+def request(path, identity, settings, normalised, microns_per_pixel):
+    """What the nuclei of an image depend on, as a dict for JSON.
+
+    Args:
+        path: of the image.
+        identity: text that names the model and changes with it.
+        settings: thresholds and sizes, an `Instances`.
+        normalised: whether colours are moved to the fixed target.
+        microns_per_pixel: resolution of the image.
+    """
+    return {
+        "image": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(),
+        "model": identity,
+        "normalise": normalised,
+        "microns_per_pixel": microns_per_pixel,
+        "settings": dataclasses.asdict(settings),
+    }
+
+
+def write(stem_path, image, nuclei, wanted):
+    """Writes the results of one image, each atomically; the table is written last, so it says that all are there.
+
+    Args:
+        stem_path: path without ending.
+        image: (h, w, 3) uint8 RGB.
+        nuclei: (h, w) integer labels.
+        wanted: the image's `request`.
+    """
+    table = pathlib.Path(f"{stem_path}.csv")
+    table.unlink(missing_ok=True)
+    files.write_text(f"{stem_path}.geojson", geojson(nuclei, wanted))
+    written = labels.write(stem_path, nuclei)
+    for other in {f"{stem_path}{ending}" for ending in OUTPUTS[:2]} - {str(written)}:
+        pathlib.Path(other).unlink(missing_ok=True)  # an older label map would contradict the new one
+    files.write_png(f"{stem_path}_overlay.png", overlay(image, nuclei))
+    files.write_csv(table, instances.table(nuclei, wanted["microns_per_pixel"]), instances.COLUMNS)
+
+
+def finished(stem_path, wanted):
+    """Whether the results of a request are complete.
+
+    Args:
+        stem_path: path without ending.
+        wanted: the image's `request`.
+
+    Raises:
+        ValueError: if there are results of anything else, naming what differs.
+    """
+    present = [path for ending in OUTPUTS if (path := pathlib.Path(f"{stem_path}{ending}")).exists()]
+    if not present:
+        return False
+    kept = _kept(pathlib.Path(f"{stem_path}.geojson"))
+    different = [key for key, value in wanted.items() if kept.get(key) != value]
+    if different:
+        raise ValueError(
+            f"Expected no older output, or --overwrite. Received: {present[0]} exists, "
+            + (f"with another {different[0]}." if kept else "which this request did not give.")
+        )
+    return pathlib.Path(f"{stem_path}.csv").exists()
+
+
+def _kept(path):
+    """The request that a GeoJSON was written for; empty if it tells none."""
+    try:
+        kept = json.loads(path.read_text())[MEMBER]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return kept if isinstance(kept, dict) else {}

@@ -1,0 +1,214 @@
+"""Whole slides: pixels at 0.25 microns per pixel, a grid of tiles, an overview, colours, a fingerprint."""
+
+import dataclasses
+import hashlib
+import math
+import pathlib
+
+import cv2
+import numpy as np
+
+from hou_synth import normalise
+from hou_synth.inference import MICRONS_PER_PIXEL, TOLERANCE, at_40x
+
+SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi", ".dcm")
+TIFF = (".tif", ".tiff")  # slides only as `is_slide` tells
+IMAGE_MAX = 10**8  # a plain tiled TIFF of one level with more pixels is a slide; ours
+RESOLUTIONS = (0.01, 10)  # microns per pixel that can be meant; programs that know none write 72 dpi, which is 353
+ANISOTROPY = 0.03  # largest relative difference of the resolutions along x and y; ours
+TILE = 2496  # side of a tile's core at 40X: with its margin, 6x6 windows of 512 that overlap by 64; ours
+MARGIN = 96  # beyond it on each side: 32 for the network's surroundings, the rest for half a nucleus; ours
+BLANK_STD = 0.18 * 127.5  # a region whose channel stds sum to less, in grey levels, is blank; release
+CELL = 256  # side of the regions of which all must be blank for a tile to be, and of samples of colour; ours
+OVERVIEW = 2048  # longest side of the overview; ours
+SAMPLES = 64  # regions from which the slide's colours are taken; ours
+TISSUE_MIN = 0.5  # least share of tissue of such a region, if there is one with so much; ours
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A rectangle of a slide in pixels of its level 0."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def grown(self, margin, width, height):
+        """The place with a margin on each side, cut off at the slide's width and height."""
+        x, y = max(self.x - margin, 0), max(self.y - margin, 0)
+        right, below = min(self.x + self.width + margin, width), min(self.y + self.height + margin, height)
+        return Place(x, y, right - x, below - y)
+
+
+def library():
+    """The module openslide; ValueError if it cannot be imported."""
+    try:
+        import openslide  # here, so that images need no OpenSlide
+    except (ImportError, OSError) as error:
+        raise ValueError(
+            f"Expected openslide-python and openslide-bin, which read slides. Received: {error}."
+        ) from None
+    return openslide
+
+
+def is_slide(path):
+    """Whether a file is read as a slide, not as an image.
+
+    By its ending. A TIFF is a slide if OpenSlide knows its scanner, or it is tiled and has several levels or more
+    than 100 million pixels; every other TIFF is an image.
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in TIFF:
+        return path.suffix.lower() in SUFFIXES
+    openslide = library()
+    try:
+        vendor = openslide.OpenSlide.detect_format(path)
+        if vendor != "generic-tiff":
+            return vendor is not None
+        with openslide.OpenSlide(path) as opened:
+            return opened.level_count > 1 or math.prod(opened.dimensions) > IMAGE_MAX
+    except openslide.OpenSlideError:
+        return False  # the reader of images will tell what is wrong with it
+
+
+def find(folder):
+    """Slides of a folder: sorted paths; .dcm, where one slide is several files, and TIFF, an image's too, left out."""
+    suffixes = set(SUFFIXES) - {".dcm"}
+    return sorted(path for path in pathlib.Path(folder).iterdir() if path.suffix.lower() in suffixes)
+
+
+class Slide:
+    """A slide that OpenSlide reads.
+
+    Args:
+        path: .svs, .ndpi, .mrxs, .scn, .bif, .vms, .vmu, .svslide, .czi, .dcm, .tif or .tiff.
+        microns_per_pixel: resolution of level 0, for slides that do not tell theirs.
+
+    Attributes:
+        width, height: pixels of level 0.
+        microns_per_pixel: resolution of level 0.
+        scale: pixels at 40X for one of level 0; 1 within 5 % of 0.25 microns per pixel.
+
+    Raises:
+        ValueError: if it cannot be read, or its resolution is not known or differs along x and y.
+    """
+
+    def __init__(self, path, microns_per_pixel=None):
+        """Opens the slide."""
+        self.path = pathlib.Path(path)
+        self._errors = library().OpenSlideError
+        try:
+            self._slide = library().OpenSlide(self.path)
+        except (self._errors, OSError) as error:
+            raise ValueError(f"Expected a slide that OpenSlide reads. Received: {self.path} ({error}).") from None
+        self.width, self.height = self._slide.dimensions
+        self.microns_per_pixel = self._resolution(microns_per_pixel)
+        scale = self.microns_per_pixel / MICRONS_PER_PIXEL
+        self.scale = 1.0 if abs(scale - 1) <= TOLERANCE else scale
+
+    def _resolution(self, given):
+        """Microns per pixel that the slide tells, else the given ones."""
+        x, y = (_number(self._slide.properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
+        low, high = RESOLUTIONS
+        if not (low < x < high and low < y < high):
+            x = y = given or 0.0
+        if not low < x < high:
+            raise ValueError(
+                f"Expected a slide that tells its microns per pixel, or --microns-per-pixel between {low} and {high}. "
+                f"Received: {self.path}, {'none' if given is None else given}."
+            )
+        if abs(x / y - 1) > ANISOTROPY:
+            raise ValueError(f"Expected a slide with square pixels. Received: {self.path}, {x} x {y} microns.")
+        return (x + y) / 2
+
+    def pixels(self, place, level=0):
+        """RGB of a place, (h, w, 3) uint8, at a level of the slide; what was not scanned is white."""
+        ratio = self._slide.level_downsamples[level]
+        size = (max(round(place.width / ratio), 1), max(round(place.height / ratio), 1))
+        try:
+            rgba = np.asarray(self._slide.read_region((place.x, place.y), level, size))
+        except (self._errors, OSError) as error:
+            raise ValueError(f"Expected a readable slide. Received: {self.path}, {place} ({error}).") from None
+        image = np.ascontiguousarray(rgba[..., :3])
+        image[rgba[..., 3] == 0] = 255
+        return image
+
+    def at_40x(self, place):
+        """RGB of a place at 0.25 microns per pixel; not resampled within 5 % of it."""
+        return at_40x(self.pixels(place), self.microns_per_pixel)
+
+    def tiles(self, side=TILE):
+        """Places of the tiles' cores, row by row: they cover the slide without overlap, with sides as even as can be.
+
+        Args:
+            side: largest side of a core, in pixels at 40X.
+        """
+        columns, rows = (_parts(length, max(int(side / self.scale), 1)) for length in (self.width, self.height))
+        return [Place(x, y, w, h) for y, h in rows for x, w in columns]
+
+    def overview(self, side=OVERVIEW):
+        """RGB of the whole slide, longest side at most `side`; read in blocks, so that memory stays small."""
+        ratio = max(max(self.width, self.height) / side, 1)
+        level = self._slide.get_best_level_for_downsample(ratio)
+        image = np.zeros((max(round(self.height / ratio), 1), max(round(self.width / ratio), 1), 3), np.uint8)
+        sides = [_parts(length, 256) for length in (image.shape[1], image.shape[0])]
+        for y, height in sides[1]:
+            for x, width in sides[0]:
+                left, top = int(x * ratio), int(y * ratio)
+                right, below = min(int((x + width) * ratio), self.width), min(int((y + height) * ratio), self.height)
+                block = self.pixels(Place(left, top, right - left, below - top), level)
+                image[y : y + height, x : x + width] = cv2.resize(block, (width, height), interpolation=cv2.INTER_AREA)
+        return image
+
+    def colours(self):
+        """LAB mean and standard deviation of the slide's tissue, for `normalise.moved`; None for a white slide.
+
+        The slide is divided into cells of 256x256 pixels at 40X. Out of those at least half of which is tissue in the
+        overview (or, if there is none, as much as in the fullest), 64 are taken at even distances, row by row, and
+        read at full resolution. White pixels do not count.
+        """
+        side = max(round(CELL / self.scale), 1)
+        cells = [_parts(length, side) for length in (self.width, self.height)]
+        found = normalise.tissue(self.overview()).astype(np.float32)
+        share = cv2.resize(found, (len(cells[0]), len(cells[1])), interpolation=cv2.INTER_AREA).ravel()
+        full = np.flatnonzero((share >= min(TISSUE_MIN, share.max())) & (share > 0))
+        if not full.size:
+            return None
+        taken = np.unique(full[np.linspace(0, full.size - 1, SAMPLES).round().astype(int)])
+        samples = []
+        for row, column in zip(*np.divmod(taken, len(cells[0])), strict=True):
+            (x, width), (y, height) = cells[0][column], cells[1][row]
+            samples.append(self.at_40x(Place(x, y, width, height)).reshape(-1, 1, 3))
+        return normalise.statistics(np.concatenate(samples))
+
+    def fingerprint(self):
+        """Text that tells one slide from another: of its size, OpenSlide's quick hash and 17 places of the file."""
+        size = self.path.stat().st_size
+        digest = hashlib.sha256(f"{size} {self._slide.properties.get('openslide.quickhash-1')}".encode())
+        with open(self.path, "rb") as file:
+            for part in range(17):
+                file.seek(max(size - 65536, 0) * part // 16)
+                digest.update(file.read(65536))
+        return digest.hexdigest()[:16]
+
+
+def blank(image):
+    """Whether an image shows no tissue: the channels' standard deviations sum to little in each 256x256 region."""
+    rows, columns = (range(0, side, CELL) for side in image.shape[:2])
+    regions = (image[y : y + CELL, x : x + CELL] for y in rows for x in columns)
+    return all(cv2.meanStdDev(region)[1].sum() < BLANK_STD for region in regions)
+
+
+def _parts(length, side):
+    """(start, size) of the fewest parts of at most `side` of a length; sizes differ by at most 1."""
+    edges = np.linspace(0, length, math.ceil(length / side) + 1).astype(int).tolist()
+    return [(start, stop - start) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def _number(text):
+    """A number out of a property; 0 if it is none."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return 0.0
