@@ -79,6 +79,8 @@ def refused(server, code, text):
     """Any other error; those of a model of ours say themselves what is expected."""
     if own(text):
         return Unserved(f"{own(text)} ({server} refused it)")
+    if "padding is turned off" in text:  # of batching: images of other sizes came at the same time
+        return busy(server, reason(text))
     if "larger than" in text or "exceeds max" in text:  # of batching: "Task size 8 is larger than maximum ..."
         return large(server, reason(text))
     return Unserved(f"Expected an answer of {server}. Received: error {code}, {reason(text)}")

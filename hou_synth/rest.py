@@ -67,7 +67,7 @@ class Rest:
         try:
             for name, text in _ARRAYS.findall(response.content):
                 found.setdefault(name.decode(), []).append(numbers(text, (*images.shape[1:3], 1)))
-            maps = {name: np.stack(arrays) for name, arrays in found.items()}
+            maps = {name: cut(np.stack(arrays), images.shape[1:3]) for name, arrays in found.items()}
         except (ValueError, TypeError) as error:
             raise self._foreign(response, "predictions") from error
         if not maps:
@@ -147,6 +147,11 @@ def numbers(text, shape):
     if flat.size == np.prod(shape) and text.count(b"[") == 1 + shape[0] + shape[0] * shape[1]:
         return flat.reshape(shape)
     return np.array(json.loads(text), np.float32)
+
+
+def cut(maps, shape):
+    """Maps (b, h, w, 1) of windows of a shape; those of a server that batches reach to the largest image it met."""
+    return maps[:, : shape[0], : shape[1]] if maps.shape[1] >= shape[0] and maps.shape[2] >= shape[1] else maps
 
 
 def png(image):

@@ -1,12 +1,20 @@
+import os
+import pickle
 import re
+from concurrent import futures
 
 import cv2
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
-from benchmarks import instances, shortcuts, synthesis, training
+from benchmarks import instances, serving, shortcuts, synthesis, training
 from data import tiles
+from hou_synth import config, inference
+from models.task import task
+from train import signatures, warmup
 
 
 def test_synthesis_prints_a_row_for_each_size_and_number_of_workers(capsys):
@@ -75,3 +83,73 @@ def test_multiplications_of_convolutions_are_counted():
     network = keras.Model(image, x)
     assert training.multiplications(network, 10) == 64 * 108 + 64 * 32
     assert training.multiplications(network, 10, "reference") == 64 * 108
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Folder of a small served model with a warm-up request, and its run folder."""
+    folder = tmp_path_factory.mktemp("serving")
+    network = task(config.preset("quick", network="cnn", cnn_widths=(2, 2, 2)).networks)
+    signatures.Served(network, {"config.json": "{}"}).save(folder / "name" / "1")
+    (folder / "name" / "1" / "assets.extra").mkdir()
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.model_spec.signature_name = "document"
+    log.predict_log.request.inputs["names"].CopyFrom(tf.make_tensor_proto(["config.json"]))
+    with tf.io.TFRecordWriter(str(folder / "name" / "1" / "assets.extra" / warmup.NAME)) as writer:
+        writer.write(log.SerializeToString())
+    network.save(folder / "task.keras")
+    return folder
+
+
+def test_serving_prints_a_row_for_each_network_size_and_batch(served, monkeypatch, capsys):
+    monkeypatch.setattr(serving, "fresh", lambda: futures.ThreadPoolExecutor(1))
+    cases = ["--sizes", "96", "64", "--batches", "1", "2", "--seconds", "0.05", "--cold", "1"]
+    assert serving.main(["--model", str(served / "name"), "--run", str(served), *cases]) == 0
+    networks = ("savedmodel", *serving.RUN)
+    lines = [re.split(r"  +", line) for line in capsys.readouterr().out.splitlines()]
+    rows = [dict(zip(serving.SPEED, line, strict=True)) for line in lines if len(line) == len(serving.SPEED)][1:]
+    order = [("64", "1"), ("64", "2"), ("96", "1"), ("96", "2")]
+    assert [(row["network"], row["size"], row["batch"]) for row in rows] == [(n, *c) for n in networks for c in order]
+    for row in rows:
+        assert 0 < float(row["p50 ms"]) <= float(row["p99 ms"]) and int(row["calls"]) >= serving.CALLS
+    cold = [line for line in lines if len(line) == len(serving.COLD)][1:]
+    assert [line[0] for line in cold] == ["without", "with the warm-up file"] and cold[0][3] == "0" < cold[1][3]
+
+
+def test_serving_measures_in_processes_of_their_own():
+    with serving.fresh() as process:
+        assert process.submit(os.getpid).result() != os.getpid()
+    assert pickle.loads(pickle.dumps(serving.measured)) is serving.measured
+
+
+def test_serving_counts_images_and_not_calls():
+    row = dict(zip(serving.SPEED, serving.row("onnx", 64, 4, [0.1, 0.1, 0.2], 700.4), strict=True))
+    assert (row["images/s"], row["p50 ms"], row["p99 ms"]) == ("30.00", "100.0", "198.0")
+    assert (row["batch"], row["calls"], row["peak MB"]) == ("4", "3", "700")
+
+
+def test_serving_compares_networks_that_return_the_same(served):
+    places = {**dict.fromkeys(serving.RUN[:2], served / "task.keras"), "savedmodel": served / "name" / "1"}
+    images = serving.noise(2, 32)
+    maps = {name: serving.network(name, path)(images) for name, path in places.items()}
+    for name in inference.OUTPUTS:
+        np.testing.assert_allclose(maps["savedmodel"][name], maps["keras call"][name], atol=1e-5)
+        logits = maps["keras predict"][name]
+        np.testing.assert_allclose(maps["savedmodel"][name], 1 / (1 + np.exp(-logits)), atol=1e-5)
+
+
+def test_serving_measures_what_lies_on_disk(tmp_path):
+    (tmp_path / "variables").mkdir()
+    for name, size in {"saved_model.pb": 1000, "variables/a": 2000, "fingerprint.pb": 40000}.items():
+        (tmp_path / name).write_bytes(bytes(size))
+    assert serving.megabytes(tmp_path) == 0.003 and serving.megabytes(tmp_path / "saved_model.pb") == 0.001
+
+
+def test_serving_asks_for_what_it_lacks(served, tmp_path, capsys):
+    model = ["--model", str(served / "name")]
+    assert serving.main([*model, "--networks", "onnx"]) == 2
+    assert serving.main([*model, "--run", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "Expected --run" in said and "task.keras" in said
+    with pytest.raises(ValueError, match="warm-up requests"):
+        serving.warm_up(None, tmp_path)

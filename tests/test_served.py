@@ -268,6 +268,7 @@ def test_rest_needs_neither_tensorflow_nor_grpc(server):
         ("rest", hang_up),
         ("grpc", aborted("UNAVAILABLE", "queue is full")),
         ("grpc", aborted("RESOURCE_EXHAUSTED", "OOM when allocating tensor")),
+        ("grpc", aborted("FAILED_PRECONDITION", "Tensors have different shapes and padding is turned off.")),
         ("grpc", aborted("DEADLINE_EXCEEDED")),
     ],
 )
@@ -359,6 +360,19 @@ def test_answers_with_numbers_that_are_none(server, core, way, noise, monkeypatc
     assert "Received: (1, 67, 45, 1)" in refusal(network, noise)
     changed(lambda value: np.swapaxes(value, 1, 2) if value.ndim == 4 else value)
     assert "Received: (2, 45, 67, 1)" in refusal(network, noise)
+
+
+def test_a_batch_shared_with_larger_images(server, noise, monkeypatch):
+    network = served.load(server.rest, "discs")
+    alone, predict = network(noise), standin.Version.predict
+
+    def shared(self, *content):
+        found = predict(self, *content)
+        return found | {name: np.pad(found[name], ((0, 0), (0, 5), (0, 9), (0, 0))) for name in inference.OUTPUTS}
+
+    monkeypatch.setattr(standin.Version, "predict", shared)
+    for name, value in network(noise).items():
+        np.testing.assert_array_equal(value, alone[name])
 
 
 def test_numbers_survive_json(server, core, noise, monkeypatch):
