@@ -294,6 +294,17 @@ def test_the_server_says_how_long_to_wait(server, core, waits, noise):
     assert 3.1e9 < rest.seconds("Wed, 21 Oct 2133 07:28:00 GMT") < 3.8e9
 
 
+def told_at_once(address, core, trick, expected, noise):
+    """One request fails with one short line that names the server, and is not sent again."""
+    network = served.load(address, "discs")
+    core.requests.clear()
+    core.tricks.append(trick)
+    message = refusal(network, noise)
+    assert re.search(expected, message), message
+    assert address in message and len(message) < 450
+    assert core.count() == 1
+
+
 @pytest.mark.parametrize(
     ("trick", "expected"),
     [
@@ -314,13 +325,7 @@ def test_the_server_says_how_long_to_wait(server, core, waits, noise):
     ],
 )
 def test_what_does_not_pass_is_told_at_once(server, core, trick, expected, noise):
-    network = served.load(server.rest, "discs")
-    core.requests.clear()
-    core.tricks.append(trick)
-    message = refusal(network, noise)
-    assert re.search(expected, message), message
-    assert server.rest in message and len(message) < 450
-    assert core.count() == 1
+    told_at_once(server.rest, core, trick, expected, noise)
 
 
 @pytest.mark.parametrize(
@@ -333,13 +338,7 @@ def test_what_does_not_pass_is_told_at_once(server, core, trick, expected, noise
     ],
 )
 def test_what_does_not_pass_over_grpc(server, core, trick, expected, noise):
-    network = served.load(server.grpc, "discs")
-    core.requests.clear()
-    core.tricks.append(trick)
-    message = refusal(network, noise)
-    assert re.search(expected, message), message
-    assert server.grpc in message and len(message) < 450
-    assert core.count() == 1
+    told_at_once(server.grpc, core, trick, expected, noise)
 
 
 @BOTH
