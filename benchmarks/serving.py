@@ -15,7 +15,7 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from hou_synth import command, inference, tables
+from hou_synth import command, inference, released, tables
 
 RUN = ("keras call", "keras predict", "onnx")  # networks that are measured besides, given a run folder
 CALLS = 5  # least calls behind a figure
@@ -28,7 +28,8 @@ COLD = ("started", "TensorFlow ms", "load ms", "warm-up ms", "first answer ms", 
 def main(argv=None):
     """Prints what lies on disk, what a cold start costs, and the speed by network, image size and batch."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
-    parser.add_argument("--model", required=True, help="SavedModel: saved_models/<name> or <name>/<version>")
+    about = f"SavedModel: saved_models/<name> or <name>/<version> (default: the released {released.NAME})"
+    parser.add_argument("--model", help=about)
     parser.add_argument("--run", type=pathlib.Path, help="its run folder, to measure Keras and ONNX too")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024], help="sides [256 512 1024]")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="images a call [1 2 4 8]")
@@ -38,7 +39,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        found = places(inference.model_folder(args.model), args.run, pathlib.Path(scratch), args.networks)
+        found = places(
+            inference.model_folder(args.model or released.model()), args.run, pathlib.Path(scratch), args.networks
+        )
         show(("on disk", "MB"), [[name, f"{megabytes(path):.2f}"] for name, path in found.items()])
         if args.cold and "savedmodel" in found:
             show(COLD, [cold_row(found["savedmodel"], warm, args.cold) for warm in (False, True)])

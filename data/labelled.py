@@ -47,7 +47,7 @@ class Labelled:
         name: stem of the image, unique in a set.
         type: tissue type.
         image: (h, w, 3) uint8 RGB.
-        labels: (h, w) int32, ids 1..n, 0 = background.
+        labels: (h, w) int32, ids 1..n, 0 = background; in pseudo-labels also `data.patches.UNKNOWN`.
         microns_per_pixel: resolution of these two arrays.
     """
 

@@ -6,6 +6,7 @@ import numpy as np
 from data import synthetic
 from hou_synth import instances, synthesis
 
+UNKNOWN = -1  # label of pixels that are known as neither nucleus nor background
 SCALE = (0.8, 1.25)  # range of the random magnification; ours (the paper names the augmentation, no number)
 
 
@@ -29,10 +30,11 @@ def training(images, config, index):
     source = images[int(random.integers(len(images)))]
     matrix = transform(random, source.labels.shape, side)
     image = _warped(source.image, matrix, side, cv2.INTER_CUBIC)
-    nuclei = _warped(source.labels.astype(np.float32), matrix, side, cv2.INTER_NEAREST)
-    nuclei = instances.consecutive(nuclei.astype(np.int32)).astype(np.uint16)
+    nuclei = _warped(source.labels.astype(np.float32), matrix, side, cv2.INTER_NEAREST).astype(np.int32)
+    unknown = (nuclei == UNKNOWN).astype(np.uint8)
+    nuclei = instances.consecutive(np.maximum(nuclei, 0)).astype(np.uint16)
     bits = synthetic.target(nuclei, synthesis.centres(nuclei), synthesis.contours(nuclei), config.losses)
-    return image, bits[..., None]
+    return image, (bits | synthetic.UNKNOWN * unknown)[..., None]
 
 
 def transform(random, extent, side):

@@ -78,12 +78,13 @@ class Source:
         tensors = _tensors(self._block, CHANNELS, (workers.BLOCK, side, side), stateful=True)
         return _range(start, workers.BLOCK).map(tensors).unbatch()
 
-    def rounds(self, updates, start=0):
+    def rounds(self, updates, start=0, further=()):
         """Batches for whole training rounds: leading dimensions (updates, batch), endless.
 
         Args:
             updates: network updates in a round; each has its own minibatch.
             start: first index.
+            further: labelled images beside `images`.
 
         Returns:
             tf.data.Dataset of dicts of (updates, batch, s, s, channels) uint8; with labelled images also
@@ -91,8 +92,9 @@ class Source:
         """
         schedule = self.config.schedule
         batches = self.dataset(start).batch(schedule.batch, drop_remainder=True)
-        if self.images:
-            real = labelled(self.images, self.config, start // schedule.batch * schedule.labelled_batch)
+        images = [*self.images, *further]
+        if images:
+            real = labelled(images, self.config, start // schedule.batch * schedule.labelled_batch)
             real = real.batch(schedule.labelled_batch, drop_remainder=True)
             batches = tf.data.Dataset.zip((batches, real)).map(
                 lambda synthetic, real: synthetic | {f"labelled_{name}": part for name, part in real.items()}

@@ -9,6 +9,7 @@ from data import augment
 from hou_synth import synthesis
 
 NUCLEUS, CONTOUR, CENTRE = 1, 2, 4  # bits of the target; release
+UNKNOWN = 8  # bit of pixels that count nothing; ours
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Nuclei of images and slides: `python -m hou_synth.segment --model PATH --out DIR IMAGE_OR_SLIDE...`."""
+"""Nuclei of images and slides: `python -m hou_synth.segment IMAGE_OR_SLIDE...`."""
 
 import argparse
 import dataclasses
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from hou_synth import collection, command, config, inference, labels, mosaic, results, slide
+from hou_synth import collection, command, config, inference, labels, mosaic, released, results, slide
 
 TILES = ".tiles"  # the folder with the tiles of a slide is named <stem of the slide>.tiles
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a full disk, which the next image would meet too
@@ -62,15 +62,16 @@ def refuse_existing(slides, out):
 
 def local(args):
     """The `Model` of a SavedModel."""
-    network, settings = inference.load(args.model), inference.thresholds(args.model)
-    return Model(network, settings, functools.cache(functools.partial(inference.identity, args.model)))
+    path = args.model or released.model()
+    network, settings = inference.load(path), inference.thresholds(path)
+    return Model(network, settings, functools.cache(functools.partial(inference.identity, path)))
 
 
 def remote(args):
     """The `Model` behind a server."""
     from hou_synth import served  # here, so that a SavedModel needs none of what a server needs
 
-    network = served.load(args.server, args.model, timeout=args.timeout or TIMEOUT)
+    network = served.load(args.server, args.model or released.NAME, timeout=args.timeout or TIMEOUT)
     return Model(network, network.settings, lambda: network.identity, (served.Unserved,), network.close)
 
 
@@ -145,10 +146,12 @@ def arguments(argv):
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_SLIDE", help="file, or a folder of them")
     parser.add_argument(
         "--model",
-        required=True,
-        help="SavedModel: saved_models/<name> or <name>/<version>; with --server the NAME or NAME/VERSION it serves",
+        help="SavedModel: saved_models/<name> or <name>/<version>; with --server the NAME or NAME/VERSION it serves "
+        f"(default: the released {released.NAME})",
     )
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the results")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("segmented"), help="folder for the results [segmented]"
+    )
     parser.add_argument("--server", metavar="URL", help="TensorFlow Serving: http://host:8501 or grpc://host:8500")
     parser.add_argument(
         "--parallel", type=int, help=f"calls of the network at once, by default 1, with --server {PARALLEL}"
@@ -184,6 +187,11 @@ def every(paths, slides, args, model):
     return failures
 
 
+def told(paths, out):
+    """Text that says where the overlays are."""
+    return f"overlay: {out / (paths[0].stem if len(paths) == 1 else '*')}_overlay.png"
+
+
 @command.command
 def main(argv=None):
     """Segments images and slides and writes the results; returns the exit code."""
@@ -198,6 +206,8 @@ def main(argv=None):
         failures = every(paths if args.overwrite else left(paths, slides, args, model), slides, args, model)
     finally:
         model.close()
+    if failures < len(paths):
+        print(told(paths, args.out))
     return command.MISTAKE if failures else 0
 
 

@@ -101,7 +101,7 @@ def segmentation(logits, truth, weights):
     Args:
         logits: dict of `segmentation` and `detection`, (b, h, w, 1) float32.
         truth: dict of the same keys and shapes, float32 in {0, 1}.
-        weights: (1, h, w, 1) float32 weights of the pixels.
+        weights: (1 or b, h, w, 1) float32 weights of the pixels.
 
     Returns:
         (b,) float32 nats, at least 0.

@@ -6,10 +6,12 @@ definition of the stains with the package, and no function of the synthesis.
 """
 
 import dataclasses
+import io
 import math
 
 import cv2
 import numpy as np
+import PIL.Image
 from scipy import ndimage
 
 from hou_synth.stain import haematoxylin_shift
@@ -33,22 +35,35 @@ def initial(random, source, config):
     """I = A M + B (1 - M): A nuclear texture, B background, M blurred mask with cleared interiors."""
     side = len(source.background)
     canvas = side + 2 * config.margin
-    count = number_of_nuclei(random, canvas, source.density, config)
-    labels, overlap = instance_mask(random, canvas, count, source, config)
+    density, largest = crowded(random, source.density, config)
+    count = number_of_nuclei(random, canvas, density, config)
+    bias = min(size_bias(random, source.density, config), largest)
+    labels, overlap = instance_mask(random, canvas, count, bias, source, config)
     labels = renumbered(labels[config.margin : config.margin + side, config.margin : config.margin + side])
     edge = contours(labels)
     background = distracted(random, jittered(random, source.background, config), source.colour, config)
-    texture = nuclear_texture(random, labels, source, config)
-    interiors = faded if config.fade else cleared
-    opacity = blurred(random, interiors(random, labels, edge, source.clearing, config), config)
+    if config.haze or config.halo:
+        background = hazed(random, background, labels, source.colour, config)
+    texture = nuclear_texture(random, labels, edge, source, config)
+    opacity = cleared(random, labels, edge, source.clearing, config)
+    opacity = blurred(random, parted(random, labels, opacity, config), config)
     image = np.empty((side, side, 3))
     for channel in range(3):
         image[..., channel] = texture[..., channel] * opacity + background[..., channel] * (1 - opacity)
+    if config.camera:
+        image = photographed(random, image, config.camera)
     image = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
     return PlainPatch(image=image, labels=labels, centres=centres(labels), contours=edge, overlap=overlap)
 
 
 # Row "number of nuclei"
+
+
+def crowded(random, density, config):
+    """Density and largest size bias of a patch: in a crowded one there are many nuclei, none of them large; ours."""
+    if random.random() >= config.crowd:
+        return density, math.inf
+    return max(density, random.uniform(4, 9)), random.uniform(0.65, 1)
 
 
 def number_of_nuclei(random, canvas, density, config):
@@ -153,7 +168,7 @@ def drawn(random, canvas, bias, homography, tissue, config):
     return mask > 0
 
 
-def instance_mask(random, canvas, count, source, config):
+def instance_mask(random, canvas, count, bias, source, config):
     """Labels on the canvas, and the mean share of a nucleus that was covered when it was drawn.
 
     A nucleus of under 47 pixels or of over 15 % covered is redrawn, shape and place, up to 50 times, and left
@@ -162,7 +177,6 @@ def instance_mask(random, canvas, count, source, config):
     labels, shares = np.zeros((canvas, canvas), np.uint16), []
     if count == 0 or not source.cells.any():
         return labels, math.nan
-    bias = size_bias(random, source.density, config)
     homography = perspective(random, canvas, config)
     for _ in range(count):
         for _ in range(config.redraws):
@@ -213,6 +227,21 @@ def distracted(random, background, colour, config):
     return paint[..., None] * colour + (1 - paint[..., None]) * background
 
 
+def hazed(random, background, labels, colour, config):
+    """Background under a smooth haze of the nuclear colour anywhere, or under one that surrounds the nuclei; ours."""
+    side = len(labels)
+    knots = random.integers(3, 3 + side // 12)
+    rough = random.uniform(0, 1, (knots, knots)) - random.uniform(0, 0.7)
+    anywhere = np.clip(cv2.resize(rough, (side, side), interpolation=cv2.INTER_CUBIC), 0, 1)
+    near = ndimage.gaussian_filter((labels > 0).astype(float), random.uniform(2, 8), mode="mirror")
+    around = np.clip(2 * near, 0, 1)
+    haze = np.maximum(random.uniform(0, config.haze) * anywhere, random.uniform(0, config.halo) * around)
+    result = np.empty(background.shape)
+    for channel in range(3):
+        result[..., channel] = background[..., channel] * (max(float(colour[channel]), 1.0) / 255) ** haze
+    return result
+
+
 def painted(random, side, number, radii, spikiness, config):
     """Mask (side, side) of polygons anywhere, 0.0 or 1.0."""
     mask = np.zeros((side, side), np.uint8)
@@ -225,12 +254,12 @@ def painted(random, side, number, radii, spikiness, config):
 # Row "nuclear texture"
 
 
-def nuclear_texture(random, labels, source, config):
+def nuclear_texture(random, labels, edge, source, config):
     """Eosin in [0, 1.3] times nuclear colour, plus noise, at times blurred, times a smooth field."""
     side = len(labels)
     field = smooth_field(random, side, config.field)
     image = np.empty((side, side, 3))
-    density = optical_density(random, labels, source, config) * field if config.optical else None
+    density = optical_density(random, labels, edge, source, config) * field if config.optical else None
     kernel = random_kernel(random, random.choice((3, 5))) if random.random() < config.texture_blur else None
     crop = source.detail.astype(float)
     fine = np.stack([crop[..., channel] - coarse(crop[..., channel]) for channel in range(3)])
@@ -250,14 +279,46 @@ def nuclear_texture(random, labels, source, config):
     return image
 
 
-def optical_density(random, labels, source, config):
-    """Density around 1 instead of the eosin: a tone for every nucleus, and the coarse eosin; ours."""
+def optical_density(random, labels, edge, source, config):
+    """Density around 1 instead of the eosin: coarse eosin, a tone and chromatin for every nucleus; ours."""
     eosin = coarse(source.eosin.astype(float)) / source.eosin.mean() - 1
     density = 1 - config.eosin_contrast * eosin
+    if config.chromatin:
+        depth = depths(labels, edge)
+        width = random.uniform(1, 2.5)
+        lumps, grains = (smooth_noise(random, len(labels), random.uniform(*size)) for size in ((3, 7), (1.5, 4)))
     owner = np.where(labels > 0, labels, ndimage.grey_dilation(labels, (9, 9)))  # boundaries blur beyond the nuclei
     for nucleus in range(labels.max() + 1):
-        density[owner == nucleus] *= random.uniform(config.tone_low, config.tone_high)
+        inside = owner == nucleus
+        density[inside] *= random.uniform(config.tone_low, config.tone_high)
+        if config.chromatin:
+            large = (labels == nucleus).sum() > config.vesicular_area
+            membrane = np.exp(-((depth[inside] / width) ** 2))
+            density[inside] *= chromatin(random, membrane, lumps[inside], grains[inside], large, config)
     return density
+
+
+def depths(labels, edge):
+    """Distance of every pixel from the contour of its nucleus, which goes on beyond the patch; 0 outside."""
+    interior = np.pad((labels > 0) & ~edge, 1, mode="edge")
+    return ndimage.distance_transform_edt(interior)[1:-1, 1:-1]
+
+
+def chromatin(random, membrane, lumps, grains, large, config):
+    """Density at the pixels of one nucleus: dark membrane and clumps on a ground that is pale if it is vesicular."""
+    vesicular = large and random.random() < config.vesicular
+    ground = random.uniform(0.1, 0.6) if vesicular else random.uniform(0.7, 1)
+    membrane = random.uniform(0.5, 1.3) * membrane
+    lumps = np.clip(lumps - random.uniform(-0.2, 1.3), 0, 1)
+    density = ground + (1 - ground) * np.maximum(membrane, lumps)
+    density += ground * np.maximum(membrane - 1, 0)  # a membrane darker than 1 stays so
+    return density * np.maximum(1 + random.uniform(0, config.chromatin) * grains, 0.3)
+
+
+def smooth_noise(random, side, size):
+    """Normal numbers on a grid of `size` pixels, cubic in between."""
+    knots = math.floor(side / size) + 1
+    return cv2.resize(random.normal(size=(knots, knots)), (side, side), interpolation=cv2.INTER_CUBIC)
 
 
 def coarse(plane):
@@ -283,7 +344,10 @@ def random_kernel(random, size):
 
 
 def cleared(random, labels, edge, texture, config):
-    """Opacity: 0 outside nuclei and in cleared interiors. The membrane is the contour, at places 3 pixels wide."""
+    """Opacity: 0 outside nuclei and in cleared interiors. The membrane is the contour, at places 3 pixels wide.
+
+    Nothing is cleared where the texture has chromatin; ours.
+    """
     side, number = len(labels), labels.max()
     percentile = clearing(random, labels, config)
     stays = cells(random, side, config.recall_cell, random.uniform(0, 0.5))
@@ -293,9 +357,9 @@ def cleared(random, labels, edge, texture, config):
     opacity = np.zeros((side, side))
     for nucleus in range(1, number + 1):
         inside = labels == nucleus
-        own = clearing_of_one(random, inside, percentile, config)
         opacity[inside] = random.uniform(config.opacity_low, 1)
-        opacity[inside & ~stays & ((texture + 0.5) / 256 < own / 100)] = 0  # textures are ranks
+        if not config.chromatin:
+            opacity[inside & ~stays & ((texture + 0.5) / 256 < percentile / 100)] = 0  # textures are ranks
     return opacity
 
 
@@ -307,28 +371,13 @@ def clearing(random, labels, config):
     return large_share * large + (1 - large_share) * small
 
 
-def clearing_of_one(random, inside, percentile, config):
-    """The patch's percentile, or a high one if the nucleus is vesicular; ours."""
-    vesicular = inside.sum() > config.vesicular_area and random.random() < config.vesicular
-    return random.uniform(50, 95) if vesicular else percentile
-
-
-def faded(random, labels, edge, texture, config):
-    """Opacity, cleared gradually with rank and depth behind the membrane, and never wholly; ours."""
-    percentile = clearing(random, labels, config)
-    rank = ndimage.gaussian_filter(texture.astype(float), 1.5, mode="mirror")
-    rank = 1.8 * rank - 0.8 * 127.5
-    interior = np.pad((labels > 0) & ~edge, 1, mode="edge")
-    depth = cv2.distanceTransform(interior.astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1].astype(float)
-    behind = np.clip((depth - random.uniform(0.6, 2)) / 1.5, 0, 1)
-    opacity = np.zeros(labels.shape)
+def parted(random, labels, opacity, config):
+    """Opacity that loses one share on all pixels with another nucleus among their eight neighbours; ours."""
+    stays, result = 1 - random.uniform(0, config.gap), opacity.copy()
     for nucleus in range(1, labels.max() + 1):
-        inside = labels == nucleus
-        own = clearing_of_one(random, inside, percentile, config)
-        clear = np.clip((2.56 * own - rank) / config.fade, 0, 1) * behind
-        whole = random.uniform(config.opacity_low, 1) * (1 - random.uniform(0.3, 0.9) * clear)
-        opacity[inside] = whole[inside]
-    return opacity
+        others = ndimage.binary_dilation((labels > 0) & (labels != nucleus), np.ones((3, 3)))
+        result[(labels == nucleus) & others] *= stays
+    return result
 
 
 def cells(random, side, cell, probability):
@@ -353,6 +402,30 @@ def blurred(random, opacity, config):
             again = ndimage.correlate(opacity, random_kernel(random, 5), mode="mirror")
             opacity[top:bottom, left:right] = again[top:bottom, left:right]
     return opacity
+
+
+# The camera; ours
+
+
+def photographed(random, image, probability):
+    """Patch out of focus, noisy, in fine or coarse grains, and through JPEG of quality 40 to 95."""
+    if random.random() < probability:
+        image = smeared(image, random.uniform(0.4, 1.4))
+    if random.random() < probability:
+        grains = random.normal(size=image.shape)
+        if random.random() < 0.5:
+            grains = 2 * smeared(grains, 0.7)
+        image = image + random.uniform(0, 9) * grains
+    file = io.BytesIO()
+    PIL.Image.fromarray(np.rint(np.clip(image, 0, 255)).astype(np.uint8)).save(
+        file, "jpeg", quality=int(random.integers(40, 96))
+    )
+    return np.array(PIL.Image.open(file)).astype(float)
+
+
+def smeared(image, sigma):
+    """Every channel under a Gaussian."""
+    return np.stack([ndimage.gaussian_filter(image[..., channel], sigma, mode="mirror") for channel in range(3)], -1)
 
 
 # Row "ground truth"

@@ -57,6 +57,9 @@ class NoNetwork:
     def count_params(self):
         return 1234567
 
+    def save(self, path):
+        path.write_bytes(b"network")
+
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
@@ -70,7 +73,7 @@ def test_versions_go_up_and_are_complete(run, quick, tmp_path, capsys):
     (out / "notes").mkdir()
     assert start(run, out, "--version", 4) == 0 and start(run, out) == 0
     assert names(out) == ["1", "10", "11", "2", "4", "9", "notes"]
-    extra = ["config.json", "labels.json", "model_card.md", "run.json", "tf_serving_warmup_requests"]
+    extra = ["config.json", "labels.json", "model_card.md", "run.json", "task.keras", "tf_serving_warmup_requests"]
     for version in out.glob("[0-9]*"):
         assert names(version) == ["assets.extra", "saved_model.pb"] and names(version / "assets.extra") == extra
         assert version.stat().st_mode & 0o777 == 0o755

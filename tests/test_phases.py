@@ -27,3 +27,10 @@ def test_patches_and_task_updates_by_hand():
     run = phases.phases(config.preset("paper").schedule)
     assert phases.task_updates(run) == 1000 + 6 * 10000 + 1000
     assert phases.patches_before(run[:4], 10) == (900 + 100 + 1000 + 3 * 1000) * 10
+
+
+def test_rounds_of_self_training_come_last():
+    run = phases.phases(config.preset("thorough").schedule)
+    assert [(phase.name, phase.taught) for phase in run] == [("task", 0), ("self1", 1), ("self2", 2), ("self3", 3), ("self4", 4), ("self5", 5)]
+    steps = config.preset("thorough").schedule.self_steps
+    assert phases.self_updates(run) == 5 * steps and phases.task_updates(run) == run[0].rounds + 5 * steps

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import cv2
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.labelled import Labelled
-from hou_synth import config, files, labels
+from hou_synth import config, files, labels, released
 from train import epochs, finetune, real, supervised
 from train.task import TaskTrainer
 
@@ -206,7 +207,28 @@ def test_finetuning_never_keeps_what_validates_worse_than_the_model(finished, fo
     assert same(weights(finished / "task.keras"), weights(tmp_path / "run/task.keras"))
 
 
-def test_finetuning_wants_a_run(folder, tmp_path, finished, capsys):
-    assert tune(finished.parent / "models/run", folder, tmp_path / "run") == 2
-    err = capsys.readouterr().err
-    assert "config.json" in err and err.count("\n") == 1
+def test_finetuning_goes_on_from_a_served_model_and_by_default_from_the_released_one(
+    finished, folder, tmp_path, monkeypatch
+):
+    served = finished.parent / "models/run"
+    for name in ("config.json", "task.keras"):
+        assert (finetune.beginning(served) / name).is_file() and (finetune.beginning(served / "1") / name).is_file()
+    assert same(weights(finetune.beginning(served) / "task.keras"), weights(finished / "task.keras"))
+    monkeypatch.setattr(released, "FOLDER", served / "1")
+    where = ["--data", str(folder), "--models", str(tmp_path / "models"), "--out", str(tmp_path / "run")]
+    assert finetune.main([*where, "--updates", "1", "--rate", "0"]) == 0
+    before, after = (keras.saving.load_model(run / "task.keras") for run in (finished, tmp_path / "run"))
+    for one, other in zip(before.trainable_variables, after.trainable_variables, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-6)
+    assert json.loads((tmp_path / "run/run.json").read_text())["model"] == str(served / "1/assets.extra")
+
+
+@pytest.mark.parametrize("name", ["config.json", "task.keras"])
+def test_finetuning_wants_a_network_and_its_configuration(folder, tmp_path, finished, capsys, name):
+    shutil.copytree(finished.parent / "models/run/1", tmp_path / "model/1")
+    (tmp_path / "model/1/assets.extra" / name).unlink()
+    for model in (tmp_path / "model", tmp_path):
+        assert tune(model, folder, tmp_path / "run") == 2
+        err = capsys.readouterr().err
+        assert "run folder or a SavedModel" in err and str(model) in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()

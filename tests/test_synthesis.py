@@ -75,18 +75,38 @@ def test_distractors_are_background_in_the_truth():
     assert patch.image.min() < plain.image.min() - 40
 
 
-def test_clearing_spares_the_membrane_and_grows_with_the_quantile():
-    labels = np.zeros((100, 100), np.uint16)
-    labels[20:80, 20:80] = 1
-    edge = synthesis.contours(labels)
-    ranks = np.tile(np.arange(100, dtype=np.uint8) * 2, (100, 1))
-    cleared_share = []
-    for low in (5.0, 60.0):
-        settings = dataclasses.replace(PAPER, clear_base=low, clear_large=low + 1)
-        opacity = synthesis.cleared(np.random.default_rng(0), labels, edge, ranks, settings)
-        assert (opacity[edge] == 1).all() and (opacity[labels == 0] == 0).all()
-        cleared_share.append((opacity[labels > 0] == 0).mean())
-    assert cleared_share[0] < 0.02 < 0.1 < cleared_share[1]
+def crowding(probability):
+    """Numbers of nuclei, and their largest areas, of twenty patches of sparse tissue."""
+    settings = dataclasses.replace(CPU, crowd=probability, size_bias=1.4, size_spread=0.0, quadrilateral=0.0)
+    masks = [synthesis.mask(np.random.default_rng(seed), 128, source(), settings) for seed in range(20)]
+    areas = [np.bincount(labels.ravel())[1:] for labels in masks]
+    return np.array([len(each) for each in areas]), np.array([each.max(initial=0) for each in areas])
+
+
+def test_a_crowded_patch_has_more_and_smaller_nuclei():
+    counts, areas = crowding(0.0)
+    crowded, small = crowding(1.0)
+    assert crowded.mean() > 1.5 * counts.mean() and crowded.min() > 0
+    assert small.max() < 1.25 * np.pi * CPU.radius_high**2 < areas.max()  # spiky polygons exceed their mean circle
+
+
+def test_haze_and_camera_change_the_image_and_never_the_truth():
+    clear = dataclasses.replace(CPU, haze=0.0, halo=0.0, camera=0.0)
+    labels = synthesis.mask(np.random.default_rng(0), 128, source(), CPU)
+    one, other = (synthesis.painted(np.random.default_rng(1), labels, source(), s) for s in (CPU, clear))
+    assert (one.image != other.image).any()
+    for name in ("labels", "centres", "contours"):
+        assert (getattr(one, name) == getattr(other, name)).all()
+    assert (one.labels == labels).all()
+
+
+def test_cores_lie_deep_and_never_touch():
+    labels = np.zeros((20, 24), np.uint16)
+    labels[4:13, 3:12], labels[4:13, 12:21] = 1, 2
+    cores = synthesis.cores(labels)
+    expected = np.zeros_like(cores)
+    expected[7:10, 6:9] = expected[7:10, 15:18] = True  # the contour is 0, the middle 4 deep: beyond 2
+    assert (cores == expected).all()
 
 
 def test_contours_separate_touching_nuclei():
@@ -101,24 +121,3 @@ def test_centres_are_those_of_the_bounding_boxes():
     labels[2:7, 4:9] = 1
     labels[10, 10:15] = 2
     assert np.argwhere(synthesis.centres(labels)).tolist() == [[4, 6], [10, 12]]
-
-
-def test_nuclear_colour_times_eosin_is_the_texture():
-    settings = dataclasses.replace(PAPER, texture_blur=0.0)
-    made = synthesis.nuclear_texture(np.random.default_rng(0), np.zeros((128, 128), np.uint16), source(), settings)
-    expected = source().eosin[..., None] / 255.0 * 1.3 * source().colour
-    assert np.allclose(made, expected, atol=1e-3)
-
-
-def test_optical_texture_keeps_the_hue():
-    made = synthesis.nuclear_texture(np.random.default_rng(0), np.zeros((128, 128), np.uint16), source(), CPU)
-    density = -np.log(np.clip(made.mean((0, 1)), 1, 254) / 255)
-    wanted = -np.log(source().colour / 255)
-    assert np.allclose(density / density.sum(), wanted / wanted.sum(), atol=0.03)
-
-
-def test_noise_has_the_release_amplitude():
-    settings = dataclasses.replace(PAPER, texture_noise=1.0)
-    made = synthesis.nuclear_texture(np.random.default_rng(0), np.zeros((128, 128), np.uint16), source(), settings)
-    plain = synthesis.nuclear_texture(np.random.default_rng(0), np.zeros((128, 128), np.uint16), source(), PAPER)
-    assert np.allclose(np.abs(made - plain).max((0, 1)), [1.6, 1.3, 2.6], atol=0.02)

@@ -10,6 +10,7 @@ from train import meaning
 from train.card import Facts, card
 
 CONFIG, RUN, LABELS, CARD = "config.json", "run.json", "labels.json", "model_card.md"
+TASK = "task.keras"  # the network itself lies beside them, for `train.finetune` to go on from
 COUNTED = ("tile_names", "labelled", "training", "validation")  # lists of names in run.json
 COPIED = ("updates", "versions", "machine")  # and what else of it a published model tells: nothing with a path
 

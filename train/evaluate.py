@@ -1,4 +1,4 @@
-"""Measures a model against labelled images: `python -m train.evaluate --model PATH --data DIR...`."""
+"""Measures a model against labelled images: `python -m train.evaluate --data DIR...`."""
 
 import argparse
 import pathlib
@@ -7,8 +7,9 @@ import sys
 from tqdm import tqdm
 
 from data import labelled
-from hou_synth import command, files, inference, metrics
+from hou_synth import command, files, inference, metrics, released
 from train import outlines, sources
+from train.worst import Worst
 
 OTSU = "otsu"  # instead of a model's path: the baseline without training
 COLUMNS = ("set", "type", "image")  # of a row, before the measures
@@ -31,13 +32,14 @@ def otsu(image, microns_per_pixel):
     return inference.on_pixels(inference.otsu_nuclei(inference.at_40x(image, microns_per_pixel)), image.shape[:2])
 
 
-def measured(segmented, item, overlays=None):
+def measured(segmented, item, overlays=None, worst=None):
     """Scores of one image, on its own pixels.
 
     Args:
         segmented: function of an image and its microns per pixel that returns an (h, w) label map.
         item: `data.labelled.Labelled`.
         overlays: folder to draw true and predicted outlines into, side by side.
+        worst: `Worst` that takes note of the image.
 
     Returns:
         Dict of `type`, `image` and the measures of `metrics.scores`.
@@ -46,10 +48,12 @@ def measured(segmented, item, overlays=None):
     row = {"type": item.type, "image": item.name, **metrics.scores(predicted, item.labels)}
     if overlays:
         outlines.write(overlays, item, predicted)
+    if worst:
+        worst.add(row, item, predicted)
     return row
 
 
-def measured_set(segmented, name, entries, overlays=None, on_error=None):
+def measured_set(segmented, name, entries, overlays=None, on_error=None, worst=None):
     """Rows of one set: `set` and what `measured` returns.
 
     Args:
@@ -58,6 +62,7 @@ def measured_set(segmented, name, entries, overlays=None, on_error=None):
         entries: list of `data.labelled.Entry`.
         overlays: folder for outlines.
         on_error: called with the ValueError of an image, which is then left out; by default it is raised.
+        worst: as for `measured`.
 
     Returns:
         List of dicts, in the order of the entries.
@@ -68,7 +73,7 @@ def measured_set(segmented, name, entries, overlays=None, on_error=None):
     rows = []
     for entry in tqdm(entries, desc=name, unit="image", disable=None):
         try:
-            rows.append({"set": name, **measured(segmented, labelled.read(entry), overlays)})
+            rows.append({"set": name, **measured(segmented, labelled.read(entry), overlays, worst)})
         except (ValueError, OSError) as error:
             failure = ValueError(f"{name}/{entry.name}: {error}")
             if on_error is None:
@@ -123,12 +128,18 @@ def show(found):
 def arguments(argv):
     """Parsed command line."""
     parser = argparse.ArgumentParser(prog="train.evaluate", description="Measures a model on labelled images.")
-    parser.add_argument("--model", required=True, help="SavedModel, or `otsu` for the baseline without training")
+    parser.add_argument(
+        "--model",
+        help=f"SavedModel, or `otsu` for the baseline without training (default: the released {released.NAME})",
+    )
     sources.add_data(parser, required=True)
     parser.add_argument("--limit", type=int, help="measure only the first N images of each set")
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")
     parser.add_argument("--out", type=pathlib.Path, help="CSV file for the images; Markdown tables are put beside it")
     parser.add_argument("--overlays", type=pathlib.Path, help="folder for true (yellow) and predicted (green) outlines")
+    parser.add_argument(
+        "--worst", type=pathlib.Path, help="folder for the five worst images, beside true and predicted outlines"
+    )
     parser.add_argument("--strict", action="store_true", help="stop at the first image that fails")
     args = parser.parse_args(argv)
     if args.limit is not None and args.limit < 1:
@@ -140,24 +151,35 @@ def make_room(args):
     """Refuses older results and makes the folder of new ones, so that nothing fails after the measuring."""
     if args.out and (args.out.suffix == ".md" or args.out.is_dir()):
         raise ValueError(f"Expected --out to be a CSV file; Markdown is put beside it. Received: {args.out}.")
-    for path in filter(None, (args.out, args.out and args.out.with_suffix(".md"), args.overlays)):
+    for path in filter(None, (args.out, args.out and args.out.with_suffix(".md"), args.overlays, args.worst)):
         files.refuse_existing(path)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def draw(name, members, overlays, worst):
+    """Draws the sheets of a set into the folder of its overlays, and its `Worst` images, whose scores are printed."""
+    if overlays:
+        outlines.write_sheets(overlays, members)
+    if worst:
+        show([(f"{name}, worst", ("image", "type"), worst.rows())])
+        worst.write()
 
 
 def measure(args, on_error):
     """Measures, prints and draws set by set; returns all rows."""
     found, rows = sources.sets(args, args.data, on_error), []
     make_room(args)
-    segmented = method(args.model, not args.no_normalise)
+    segmented = method(args.model or released.model(), not args.no_normalise)
     for name, entries in found.items():
-        overlays = args.overlays and (args.overlays / name if len(found) > 1 else args.overlays)
-        members = measured_set(segmented, name, entries[: args.limit], overlays, on_error)
+        overlays, extremes = (
+            folder and (folder / name if len(found) > 1 else folder) for folder in (args.overlays, args.worst)
+        )
+        worst = extremes and Worst(extremes)
+        members = measured_set(segmented, name, entries[: args.limit], overlays, on_error, worst)
         if members:
             show(tables(members))
-        if members and overlays:
-            outlines.write_sheets(overlays, members)
+            draw(name, members, overlays, worst)
         rows += members
     show(closing(rows))
     return rows

@@ -118,6 +118,7 @@ def export(run, folder, task, refinement=None, scores=(), version=None, result=N
             extra.mkdir()
             for name, text in texts.items():
                 files.write_text(extra / name, text)
+            task.save(extra / documents.TASK)
             patch = settings.schedule.patch if refinement else None
             warmup.write(extra / warmup.NAME, folder.name, documents.CONFIG, patch)
         except (OSError, tf.errors.OpError) as error:

@@ -1,12 +1,12 @@
-"""From a label-free model to one's own labels: `python -m train.finetune --model RUN --data DIR...`."""
+"""From a label-free model to one's own labels: `python -m train.finetune --data DIR...`."""
 
 import argparse
 import dataclasses
 import pathlib
 import sys
 
-from hou_synth import command, config
-from train import real, supervised
+from hou_synth import command, config, inference, released
+from train import documents, real, supervised
 from train.callbacks import Clock
 
 UPDATES = 400  # of the network; ours
@@ -18,7 +18,9 @@ def arguments(argv):
     parser = argparse.ArgumentParser(
         prog="python -m train.finetune", description="Fine-tune a trained nucleus segmenter on labelled H&E images."
     )
-    parser.add_argument("--model", required=True, type=pathlib.Path, help="run folder with config.json and task.keras")
+    parser.add_argument(
+        "--model", type=pathlib.Path, help=f"run folder or SavedModel (default: the released {released.NAME})"
+    )
     real.add_data(parser, required=True)
     supervised.add_run(parser, "runs/finetuned", 0.0)
     parser.add_argument("--updates", type=int, default=UPDATES, help=f"of the network [{UPDATES}]")
@@ -27,18 +29,32 @@ def arguments(argv):
     return parser.parse_args(argv)
 
 
+def beginning(model):
+    """The folder with the configuration and the network of a run, or of a SavedModel, which keeps both.
+
+    Raises:
+        ValueError: if it has not both.
+    """
+    try:
+        folder = inference.model_folder(model) / "assets.extra"
+    except ValueError:
+        folder = model
+    for name in (documents.CONFIG, documents.TASK):
+        if not (folder / name).is_file():
+            raise ValueError(f"Expected --model to be a run folder or a SavedModel with {name}. Received: {model}.")
+    return folder
+
+
 @command.command
 def main(argv=None):
     """Fine-tunes, chooses the best epoch, exports; returns the exit code."""
     clock = Clock()
     args = arguments(argv)
-    for name in ("config.json", "task.keras"):
-        if not (args.model / name).is_file():
-            raise ValueError(f"Expected --model to be a run folder with {name}. Received: {args.model}.")
-    settings = config.load(args.model / "config.json")
+    model = beginning(args.model or released.model())
+    settings = config.load(model / documents.CONFIG)
     schedule = dataclasses.replace(settings.schedule, task_rate=args.rate, seed=args.seed, optimizer="adam", decay=True)
     settings = dataclasses.replace(settings, schedule=schedule)
-    return supervised.train(args, settings, args.updates, clock, args.model)
+    return supervised.train(args, settings, args.updates, clock, model)
 
 
 if __name__ == "__main__":

@@ -69,8 +69,9 @@ def write_sheets(overlays, rows):
         files.write_png(overlays / f"{title}.png", titled(np.vstack(shown), text))
 
 
-def titled(row, text):
-    """A picture with a line of text above it."""
-    head = np.full((HEAD, row.shape[1], 3), 255, np.uint8)
-    cv2.putText(head, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+def titled(row, text, scale=1):
+    """A picture with a line of text above it, `scale` times as high as on the sheets."""
+    head = np.full((HEAD * scale, row.shape[1], 3), 255, np.uint8)
+    place = (4 * scale, 13 * scale)
+    cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * scale, (0, 0, 0), scale, cv2.LINE_AA)
     return np.vstack([head, row])

@@ -12,12 +12,14 @@ class Phase:
         rounds: training rounds.
         updates: refiner, discriminator and task updates in a round.
         fill: whether the refiner's output goes into the image history.
+        taught: number of the round of self-training, from 1; 0 in the phases before.
     """
 
     name: str
     rounds: int
     updates: tuple[int, int, int]
     fill: bool
+    taught: int = 0
 
 
 def phases(schedule):
@@ -45,6 +47,10 @@ def phases(schedule):
         Phase("task", schedule.task_steps, (0, 0, 1), True),
         Phase("joint", schedule.joint_rounds, (refiner, discriminator, task), True),
         Phase("final", schedule.final_steps, (0, 0, 1), True),
+        *(
+            Phase(f"self{number}", schedule.self_steps, (0, 0, 1), True, number)
+            for number in range(1, schedule.self_rounds + 1)
+        ),
     ]
     return [phase for phase in candidates if phase.rounds > 0 and any(phase.updates)]
 
@@ -57,6 +63,11 @@ def patches_before(phases_before, batch):
 def task_updates(run):
     """Number of updates of the task network in a list of phases."""
     return sum(phase.rounds * phase.updates[2] for phase in run)
+
+
+def self_updates(run):
+    """Number of those that belong to the rounds of self-training."""
+    return task_updates([phase for phase in run if phase.taught])
 
 
 def refines(run):

@@ -54,7 +54,7 @@ def train(args, settings, updates, clock, model=None):
         settings: `Config`.
         updates: of the network.
         clock: `Clock` that was started with the command.
-        model: run folder whose task network is trained on; None for a new one.
+        model: folder with the `task.keras` that is trained on; None for a new network.
 
     Returns:
         The exit code.

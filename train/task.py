@@ -5,7 +5,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from data.synthetic import CENTRE, NUCLEUS
+from data.synthetic import CENTRE, NUCLEUS, UNKNOWN
 from models import losses
 from models.importance import effective_share
 from models.task import multiple, padded, task
@@ -30,6 +30,11 @@ def truth(target):
         "segmentation": tf.cast(tf.bitwise.bitwise_and(target, NUCLEUS) > 0, tf.float32),
         "detection": tf.cast(tf.bitwise.bitwise_and(target, CENTRE) > 0, tf.float32),
     }
+
+
+def known(target):
+    """1 where a pixel of the target bits (b, h, w, 1) counts, 0 where it is unknown; float32."""
+    return tf.cast(tf.bitwise.bitwise_and(target, UNKNOWN) == 0, tf.float32)
 
 
 def stained(images, amount, seed, rows=None):
@@ -60,7 +65,7 @@ class TaskTrainer(keras.Model):
 
     builders = {"task": task}  # attribute of a network -> its builder
 
-    def __init__(self, config, task_updates=1, name="supervised", strategy=None):
+    def __init__(self, config, task_updates=1, name="supervised", strategy=None, further=0):
         """Builds the network and its optimiser.
 
         Args:
@@ -68,6 +73,7 @@ class TaskTrainer(keras.Model):
             task_updates: task updates of the whole run, over which the task rate decays.
             name: of the model.
             strategy: `tf.distribute.Strategy` of the steps; None for the default device.
+            further: updates after those, over which the rate decays again, from half of it.
         """
         super().__init__(name=name)
         schedule = config.schedule
@@ -75,7 +81,9 @@ class TaskTrainer(keras.Model):
         self.pixels = losses.pixel_weights(schedule.patch, config.losses.border, config.losses.border_weight)
         rate = schedule.task_rate
         if schedule.decay:
-            rate = keras.optimizers.schedules.CosineDecay(rate, max(task_updates, 1), alpha=0.01)
+            first = max(task_updates, 1)
+            decay = {"t_mul": max(further, 1) / first, "m_mul": 0.5, "alpha": 0.01}
+            rate = keras.optimizers.schedules.CosineDecayRestarts(rate, first, **decay)
         with self._building():
             self.task = task(config.networks)
             self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step", aggregation=devices.ALIKE)
@@ -193,7 +201,7 @@ class TaskTrainer(keras.Model):
     def task_loss(self, patch, target, training):
         """Task loss of each patch, (b,) float32, and the logits."""
         logits = self(patch, training=training)
-        return losses.segmentation(logits, truth(target), self.pixels), logits
+        return losses.segmentation(logits, truth(target), self.pixels * known(target)), logits
 
     def _seed(self, salt):
         """(2,) int64 seed that depends on the run's seed, the step and a salt for every use."""

@@ -31,8 +31,9 @@ class UniversalTrainer(TaskTrainer):
                 trains a refiner and a discriminator; or from initial ones, whatever the schedule has.
             strategy: `tf.distribute.Strategy` of the steps; None for the default device.
         """
-        super().__init__(config, task_updates, "universal", strategy)
         schedule, run = config.schedule, phases.phases(config.schedule)
+        further = phases.self_updates(run)
+        super().__init__(config, task_updates - further, "universal", strategy, further)
         self.refined, self.weighed = refined and phases.refines(run), refined and phases.weighs(run)
         with self._building():
             self.refiner, self.discriminator = refiner(config.networks), discriminator(config.networks)

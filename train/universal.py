@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from data import pipeline, tiles
 from hou_synth import command, config, files, instances, metrics, options
-from train import comparison, devices, epochs, export, limits, phases, real, runs, sheet
+from train import choice, comparison, devices, epochs, export, limits, phases, pseudo, real, runs, sheet
 from train.callbacks import Checkpoint, Clock, Curves, Finite, save, spared
 from train.checkpoints import Checkpoints
 from train.history import Rounds
@@ -54,7 +54,7 @@ def main(argv=None):
     strategy = devices.strategy(args.strategy)  # first of all that TensorFlow does
     clock = Clock()
     settings = options.configuration(args, "cpu" if args.tiles else "quick")
-    devices.check(strategy, settings.schedule, bool(args.labelled))
+    devices.check(strategy, settings.schedule, bool(args.labelled or settings.schedule.self_rounds))
     with devices.folder(strategy, pathlib.Path(args.out or f"runs/{settings.preset}"), args.resume) as run:
         return whole(args, settings, run, strategy, clock)
 
@@ -153,6 +153,9 @@ def train(settings, run, source, clock, strategy=None):
     for number in range(int(done), len(schedule)):
         if int(progress) < schedule[number].rounds:
             train_phase(settings, run, source, trainer, schedule, number, (checkpoints, progress, clock))
+        with spared():
+            if schedule[number].updates[2]:
+                choice.consider(trainer, source.bank, settings, run, schedule[number].name)
         done.assign(number + 1)
         progress.assign(0)
         with contextlib.nullcontext() if number + 1 == len(schedule) else spared():
@@ -160,6 +163,7 @@ def train(settings, run, source, clock, strategy=None):
         with spared():
             sheet.contact_sheet(trainer, source.bank, settings, run / f"{number + 1}_{schedule[number].name}.png")
             contrast(trainer, source.bank, settings, run / "contrast.json", schedule[number].name)
+    choice.best(trainer, run)
     return trainer
 
 
@@ -179,7 +183,8 @@ def train_phase(settings, run, source, trainer, schedule, number, saving):
     phase, (checkpoints, progress, clock) = schedule[number], saving
     first, batch = int(progress), settings.schedule.batch
     start = phases.patches_before(schedule[:number], batch) + first * sum(phase.updates) * batch
-    data = source.rounds(sum(phase.updates), start)
+    known = pseudo.labelled(trainer, source.bank, settings, run / phase.name, phase.taught) if phase.taught else []
+    data = source.rounds(sum(phase.updates), start, known)
     print(f"phase {number + 1} of {len(schedule)}: {phase.name}, {phase.rounds} rounds of {phase.updates}")
     trainer.compile(updates=phase.updates, fill=phase.fill)
     callbacks = [

@@ -1,0 +1,131 @@
+"""A criterion of models without labels: does the output agree with itself, and in amount with a classical estimate?"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from skimage.color import hed2rgb, rgb2hed
+
+from hou_synth import inference, instances, metrics
+
+MULTIPLE = 128  # of which sides are multiples, so that three quarters of them are multiples of 32; ours
+BATCH = 8  # images in one call; ours
+PALER = (0.75, 1.15, 1.0)  # factors of haematoxylin, eosin and the residual; ours
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """Another look at the same tissue: `there` changes an image, `back` brings a map of it to the image's shape."""
+
+    there: Callable
+    back: Callable
+
+
+def turned(pixels, _shape=None):
+    """Image or map with rows and columns exchanged."""
+    return np.ascontiguousarray(pixels.swapaxes(0, 1))
+
+
+def paler(image):
+    """Image (h, w, 3) uint8 with a quarter less haematoxylin and more eosin."""
+    return np.clip(np.rint(255 * hed2rgb(rgb2hed(image) * PALER)), 0, 255).astype(np.uint8)
+
+
+def scaled(image, factor):
+    """Image resized by a factor."""
+    height, width = (round(side * factor) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
+
+
+def resized(mapped, shape):
+    """Map of another shape (height, width); linear, so that probabilities stay within 0 to 1."""
+    larger = shape[0] > mapped.shape[0]
+    return cv2.resize(mapped, shape[::-1], interpolation=cv2.INTER_LINEAR if larger else cv2.INTER_AREA)
+
+
+VIEWS = {
+    "turned": View(turned, turned),
+    "paler": View(paler, lambda mapped, shape: mapped),
+    "smaller": View(functools.partial(scaled, factor=0.75), resized),
+    "larger": View(functools.partial(scaled, factor=1.25), resized),
+}
+PARTS = ("criterion", "agreement", "amount", *VIEWS)
+
+
+def criterion(network, images, settings=instances.DEFAULT):
+    """How far a network can be trusted on images without labels: agreement x amount      [ours].
+
+    Agreement is the mean DICE average of the nuclei of an image and of its views, so it falls with ragged, broken and
+    doubtful nuclei. Networks that call too much or too little can agree with themselves: amount is the overlap of the
+    share of each image that is called nucleus with the share that Otsu's threshold finds,
+
+        amount = min(o(s, t), o(1 - s, 1 - t)),    o(s, t) = 2 sum_i min(s_i, t_i) / sum_i (s_i + t_i)
+
+    so that calling everything, or nothing where there is something, gives 0.
+
+    Args:
+        network: callable, see `hou_synth.inference`.
+        images: (n, h, w, 3) uint8 RGB with their colours moved to the fixed target; sides are multiples of 128.
+        settings: thresholds and sizes, an `Instances`.
+
+    Returns:
+        Dict of `PARTS`, floats from 0 to 1; more is better. The views' own agreement is under their names.
+
+    Raises:
+        ValueError: for images of other shapes, or a network that returns something else.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or not len(images) or any(n % MULTIPLE for n in images.shape[1:3]):
+        raise ValueError(
+            f"Expected uint8 images of shape (n, h, w, 3), sides multiples of {MULTIPLE}. "
+            f"Received: {images.dtype} of shape {images.shape}."
+        )
+    plain = nuclei(network, images, settings)
+    parts = {name: alike(plain, seen(network, images, view, settings)) for name, view in VIEWS.items()}
+    agreement = float(np.mean(list(parts.values())))
+    found = amount(shares(plain), shares([inference.otsu_nuclei(image) for image in images]))
+    return {"criterion": agreement * found, "agreement": agreement, "amount": found, **parts}
+
+
+def nuclei(network, images, settings, back=lambda mapped: mapped):
+    """Label maps of images (n, h, w, 3), list of (h, w) int32; `back` is applied to the network's maps."""
+    batches = (images[first : first + BATCH] for first in range(0, len(images), BATCH))
+    maps = itertools.chain.from_iterable(inference.outputs(network, batch) for batch in batches)
+    return [instances.nuclei(*(back(np.ascontiguousarray(m[..., i])) for i in range(2)), settings) for m in maps]
+
+
+def seen(network, images, view, settings):
+    """Label maps of a view of images, on the pixels of the images."""
+    changed = np.stack([view.there(image) for image in images])
+    return nuclei(network, changed, settings, lambda mapped: view.back(mapped, images.shape[1:3]))
+
+
+def alike(ones, others):
+    """Mean DICE average of the label maps of two lists."""
+    return float(np.mean([metrics.dice_average(*pair) for pair in zip(ones, others, strict=True)]))
+
+
+def shares(labelled):
+    """Share of each label map that is nucleus, (n,) float64."""
+    return np.array([np.mean(labels > 0) for labels in labelled])
+
+
+def amount(found, expected):
+    """Agreement of the shares of images that are nucleus, and of the rest: the lower one of their overlaps.
+
+    Args:
+        found: (n,) from 0 to 1.
+        expected: (n,) from 0 to 1.
+
+    Returns:
+        float from 0 to 1.
+    """
+    return min(overlap(found, expected), overlap(1 - found, 1 - expected))
+
+
+def overlap(ones, others):
+    """2 sum min(a, b) / sum (a + b) of two arrays of at least 0; 1 if both are 0."""
+    total = (ones + others).sum()
+    return float(2 * np.minimum(ones, others).sum() / total) if total else 1.0

@@ -1,0 +1,77 @@
+"""Which state of the task network a run keeps, chosen on its tiles without labels [ours]."""
+
+import json
+
+import keras
+import numpy as np
+
+from hou_synth import files
+from hou_synth.normalise import reinhard
+from train import epochs, pseudo
+from train.agreement import MULTIPLE, criterion
+
+CROPS = 16  # of the tiles
+SIDE = 256  # largest side of a crop, in pixels
+SCORES, BEST = "criterion.json", "best.keras"
+
+
+def consider(trainer, bank, settings, run, phase):
+    """Keeps the task network in `best.keras` if it does better than those of earlier phases; says how well it does.
+
+    Args:
+        trainer: `train.task.TaskTrainer`.
+        bank: `data.tiles.Bank`.
+        settings: `Config`.
+        run: folder; `criterion.json` in it holds the parts of the criterion after each phase.
+        phase: name.
+
+    Raises:
+        OSError: if the network cannot be written.
+    """
+    images = crops(bank, settings.schedule.seed)
+    if images is None:
+        return
+    found = criterion(pseudo.callable_of(trainer), images, settings.instances)
+    earlier = scores(run)
+    earlier.pop(phase, None)
+    if found["criterion"] >= max((parts["criterion"] for parts in earlier.values()), default=0.0):
+        epochs.keep(trainer.plain()["task"], run / BEST)
+    files.write_text(run / SCORES, json.dumps({**earlier, phase: found}, indent=2) + "\n")
+    told = ", ".join(f"{name} {found[name]:.4f}" for name in ("criterion", "agreement", "amount"))
+    print(f"after phase {phase}: on {len(images)} crops of the tiles, without labels: {told}")
+
+
+def scores(run):
+    """Name of a phase -> parts of the criterion after it; empty before the first."""
+    return json.loads((run / SCORES).read_text()) if (run / SCORES).exists() else {}
+
+
+def crops(bank, seed):
+    """Random crops of a bank's tiles, their colours moved to the fixed target.
+
+    Args:
+        bank: `data.tiles.Bank`.
+        seed: that chooses tiles and places.
+
+    Returns:
+        (n, s, s, 3) uint8, s 256 or 128; None if all tiles are smaller than that.
+    """
+    largest = max(min(tile.image.shape[:2]) for tile in bank.tiles)
+    side = min(SIDE, largest // MULTIPLE * MULTIPLE)
+    if side == 0:
+        return None
+    random, tiles = np.random.default_rng(seed), bank.fitting(side)
+    cut = []
+    for number in random.permutation(len(tiles))[:CROPS]:
+        image = tiles[number].image
+        y, x = (int(random.integers(length - side + 1)) for length in image.shape[:2])
+        cut.append(reinhard(np.ascontiguousarray(image))[y : y + side, x : x + side])
+    return np.stack(cut)
+
+
+def best(trainer, run):
+    """Gives the trainer's task network the weights that were kept, if any were, and says of which phase they are."""
+    if (run / BEST).exists():
+        trainer.task.set_weights(keras.saving.load_model(run / BEST, compile=False).get_weights())
+        phase = max(reversed(scores(run).items()), key=lambda item: item[1]["criterion"])[0]
+        print(f"kept: the task network after phase {phase}")

@@ -1,0 +1,103 @@
+"""Self-training [ours]: the task network labels the unlabelled tiles, and then learns from what it is sure of.
+
+Painted nuclei teach it what a nucleus is, real tissue how it looks. A nucleus counts if its mean probability is high
+and its outline convex enough for a single one; doubtful ones count neither as nucleus nor as background.
+"""
+
+import dataclasses
+import functools
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from skimage.measure import regionprops
+from tqdm import tqdm
+
+from data.labelled import Labelled
+from data.patches import UNKNOWN
+from hou_synth import files, inference, instances
+from hou_synth.normalise import reinhard
+from train.task import signed
+
+SURE = 0.8  # least mean probability of a nucleus
+DOUBTFUL = 0.35  # and of one that is not known
+SOLIDITY = 0.88  # least share of a sure nucleus's convex hull that it fills
+TILES = 512  # most tiles in a round
+SIDE = 1000  # largest side of what is taken of a tile, in pixels
+
+
+def labelled(trainer, bank, settings, folder, round):
+    """Labels tiles of a bank, or reads the labels that are there already.
+
+    Args:
+        trainer: `train.task.TaskTrainer`, whose task network labels.
+        bank: `data.tiles.Bank`.
+        settings: `Config`.
+        folder: where the labels are kept, a file for each tile.
+        round: number that, with the seed, chooses tiles out of more than `TILES`, and windows out of large ones.
+
+    Returns:
+        list of `data.labelled.Labelled`, their colours moved to the fixed target, and labels that are `UNKNOWN` where
+        the network is not sure.
+
+    Raises:
+        OSError: if labels cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng([settings.schedule.seed, round])
+    chosen = sorted(random.permutation(len(bank.tiles))[:TILES].tolist())
+    network, made = callable_of(trainer), []
+    for number in tqdm(chosen, "labelling", unit="tile", disable=None):
+        tile = bank.tiles[number]
+        image = reinhard(window(random, tile.image))
+        path = folder / f"{number:06}.npz"
+        if not path.exists():
+            nuclei = sure(*symmetric(network, image), settings.instances)
+            with files.replacing(path) as partial, open(partial, "wb") as file:
+                np.savez_compressed(file, labels=nuclei)
+        nuclei = np.load(path)["labels"]
+        made.append(Labelled(tile.name, tile.type, image, nuclei, inference.MICRONS_PER_PIXEL))
+    return made
+
+
+def callable_of(trainer):
+    """A trainer's task network as `hou_synth.inference` takes it."""
+
+    @functools.partial(tf.function, reduce_retracing=True)
+    def maps(images):
+        return trainer.probabilities(signed(images))
+
+    return lambda images: {name: probability.numpy() for name, probability in maps(tf.constant(images)).items()}
+
+
+def window(random, image):
+    """A random part of an image, of at most `SIDE` pixels a side."""
+    top, left = (int(random.integers(max(length - SIDE, 0) + 1)) for length in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])
+
+
+def symmetric(network, image):
+    """Mean maps of an image and of its transpose, two (h, w) float32."""
+    one = inference.probabilities(network, image)
+    other = inference.probabilities(network, cv2.transpose(image))
+    return tuple((map_ + cv2.transpose(turned)) / 2.0 for map_, turned in zip(one, other, strict=True))
+
+
+def sure(segmentation, detection, settings):
+    """Nuclei that a network is sure of.
+
+    Args:
+        segmentation: (h, w) float32 probability of nucleus.
+        detection: (h, w) float32 probability of a nucleus's core.
+        settings: `Instances`.
+
+    Returns:
+        (h, w) int32: ids, 0 for background, `UNKNOWN` for nuclei that are doubtful.
+    """
+    found = instances.nuclei(segmentation, detection, dataclasses.replace(settings, mean_min=DOUBTFUL))
+    regions = regionprops(found, intensity_image=segmentation)
+    identity = np.zeros(len(regions) + 1, np.int32)
+    for region in regions:
+        certain = region.intensity_mean >= SURE and region.solidity >= SOLIDITY
+        identity[region.label] = region.label if certain else UNKNOWN
+    return identity[found]
