@@ -2,10 +2,14 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: universal venv test lint bench clean
+.PHONY: universal segment venv test lint bench clean
 
 universal: $(VENV)/.installed
 	$(RUN) -m train.universal --out runs/quick --resume
+
+segment: $(VENV)/.installed
+	@test -n "$(IMAGE)" || { echo "error: make segment IMAGE=... [OUT=...]" >&2; exit 2; }
+	$(RUN) -m hou_synth.segment $(if $(OUT),--out "$(OUT)") "$(IMAGE)"
 
 venv: $(VENV)/.installed
 

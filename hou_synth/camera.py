@@ -12,9 +12,7 @@ from scipy.special import ndtri
 FOCUS = (0.4, 1.4)  # pixels, standard deviation of the blur
 NOISE = 9.0  # grey levels, largest standard deviation
 QUALITY = (40, 95)  # of JPEG
-_NORMAL = ndtri(
-    (np.arange(256, dtype=np.float32) + 0.5) / 256
-)  # a random byte's normal number; quicker than drawing it
+_NORMAL = ndtri((np.arange(256, dtype=np.float32) + 0.5) / 256)  # of a random byte: quicker than a draw
 
 
 def photographed(random, image, probability):

@@ -212,7 +212,7 @@ _OUR_SYNTHESIS = {
     "size_bias_spread": 0.4,
     "size_spread": 0.25,
     "crowd": 0.3,
-    "count_max": 400,
+    "count_max": 320,
     "spikiness_high": 0.16,
     "quadrilateral": 0.3,
     "optical": True,
@@ -319,8 +319,8 @@ PRESETS = {
         "joint_rounds": 0,
         "final_steps": 0,
         "task_steps": 2500,
-        "self_rounds": 5,
-        "self_steps": 1000,
+        "self_rounds": 6,
+        "self_steps": 600,
     },
     "quick": {
         **_OUR_SYNTHESIS,
@@ -406,6 +406,25 @@ def parse(text, source):
         return Config(**record, **groups)
     except (KeyError, TypeError, json.JSONDecodeError, AttributeError) as error:
         raise ValueError(f"Expected a configuration written by this version. Received: {source} ({error}).") from None
+
+
+def thresholds(text, source):
+    """Thresholds and sizes out of the text that `save` writes, whichever version wrote the rest of it.
+
+    Args:
+        text: JSON.
+        source: where it comes from, for the error.
+
+    Returns:
+        `Instances`.
+
+    Raises:
+        ValueError: when it has none, or others.
+    """
+    try:
+        return Instances(**json.loads(text)["instances"])
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"Expected a configuration with instances. Received: {source} ({error}).") from None
 
 
 def differences(one, other):

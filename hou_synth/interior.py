@@ -93,7 +93,7 @@ def chromatin(random, labels, edge, nearest, config):
 
     large = np.bincount(labels.ravel(), minlength=number) > config.vesicular_area
     vesicular = (random.random(number) < config.vesicular) & large
-    pale = np.where(vesicular, each(0.1, 0.6), each(0.7, 1.0)).take(nearest)
+    pale = np.where(vesicular, each(0.15, 0.6), each(0.7, 1.0)).take(nearest)
     width = np.float32(random.uniform(1.0, 2.5))  # pixels
     membrane = np.exp(-((depth(labels, edge) / width) ** 2)) * each(0.5, 1.3).take(nearest)
     clumps = np.clip(_grains(random, side, random.uniform(3.0, 7.0)) - each(-0.2, 1.3).take(nearest), 0.0, 1.0)

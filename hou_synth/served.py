@@ -40,7 +40,7 @@ class Served:
         self.settings = instances.DEFAULT
         if "document" in signatures:
             (text,) = self.ask(interface.documents, ["config.json"])
-            self.settings = config.parse(text, f"config.json of {self.identity}").instances
+            self.settings = config.thresholds(text, f"config.json of {self.identity}")
 
     def __call__(self, images):
         """Maps of a batch.

@@ -10,7 +10,7 @@ from scipy import ndimage
 from hou_synth import background, camera, interior, polygons
 from hou_synth.background import RELEASE_AREA
 
-CROWDED = 4.0, 12.0  # density of a crowded patch; ours
+CROWDED = 4.0, 10.0  # density of a crowded patch; ours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,7 @@ def mask(random, side, source, config):
     canvas = side + 2 * config.margin
     density, largest = source.density, math.inf
     if random.random() < config.crowd:
-        density, largest = max(density, random.uniform(*CROWDED)), random.uniform(0.5, 1.0)
+        density, largest = max(density, random.uniform(*CROWDED)), random.uniform(0.6, 1.0)
     count = _count(random, canvas, density, config)
     spread = random.normal(config.size_bias + config.size_bias_density * source.density, config.size_bias_spread)
     bias = min(max(spread, 0.4), largest)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 
@@ -50,3 +51,12 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=r"config\.json"):
         config.load(tmp_path / "config.json")
+
+
+def test_thresholds_survive_other_versions_of_the_rest():
+    own = config.preset("cpu", area_min=33).instances
+    text = json.dumps({"synthesis": {"gone": 1.0}, "instances": dataclasses.asdict(own)})
+    assert config.thresholds(text, "config.json") == own
+    for broken in ("{", "[]", '{"synthesis": {}}', '{"instances": {"gone": 1}}'):
+        with pytest.raises(ValueError, match=r"Received: config\.json"):
+            config.thresholds(broken, "config.json")

@@ -84,16 +84,16 @@ def test_vesicular_nuclei_are_paler_in_the_middle_than_at_the_membrane():
     quiet = dataclasses.replace(CPU, chromatin=1e-6)
     vesicular = middle_to_rim(squares(), dataclasses.replace(quiet, vesicular=1.0))
     even = middle_to_rim(squares(), dataclasses.replace(quiet, vesicular=0.0))
-    assert np.mean(vesicular < 0.8) > 0.5
-    assert np.mean(even < 0.8) < 0.2
+    assert np.mean(vesicular < 0.7) > 0.5 > 0.1 > np.mean(even < 0.7)
     assert vesicular.mean() < even.mean() - 0.15
 
 
 def test_small_nuclei_are_not_vesicular():
-    settings = dataclasses.replace(CPU, vesicular=1.0, vesicular_area=401.0)
-    every = dataclasses.replace(settings, vesicular=0.0)
-    assert (chromatin(squares(20), settings) == chromatin(squares(20), every)).all()
-    assert (chromatin(squares(21), settings) != chromatin(squares(21), every)).any()
+    settings = dataclasses.replace(CPU, vesicular=1.0, vesicular_area=400.0)
+    for width, differs in ((20, False), (21, True)):
+        inside = squares(width) > 0
+        made = (chromatin(squares(width), each)[inside] for each in (settings, dataclasses.replace(CPU, vesicular=0.0)))
+        assert np.array_equal(*made) != differs
 
 
 def test_grains_grow_with_the_chromatin():

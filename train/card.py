@@ -15,6 +15,7 @@ METHODS = {
     "finetuned": "A label-free model was trained on with labelled images.",
 }
 PLAIN = "It was trained without a single label, on synthetic patches as they were drawn."
+TAUGHT = "After that it learned from the nuclei that it found itself on unlabelled tiles where it was sure of them."
 USE = """Research on histopathology: outlines, counts, sizes and shapes of nuclei in images stained with haematoxylin
 and eosin (H&E) at 40X (0.25 microns per pixel), and first outlines for annotators to correct. Look at its outlines on
 some of your own images before you rely on its numbers."""
@@ -32,14 +33,15 @@ signature `document` tells to clients.
 
 """
 CHOSEN = """Of these, seed_height, compactness and mean_min of preset {} were chosen by scores on 16 labelled images
-(kumar16). No other number of the preset was chosen by a score."""
+(kumar16), an earlier model's, and so were settings of the synthesis among about a dozen. The training itself reads no
+label, and neither does the choice of the network that is kept."""
 MAPS = """For each pixel it returns two numbers from 0 to 1:
 
 - `segmentation`: {}
 - `detection`: {}
 
 Nuclei are made of the two by the client, see below. `labels.json` says the same to programs."""
-LABELS_CHOSE = ("cpu", "quick")  # presets with numbers from maps to nuclei that labels chose, see `config`
+LABELS_CHOSE = ("cpu", "thorough", "quick")  # presets with numbers from maps to nuclei that labels chose, see `config`
 LEARNED = {"tile_count": "unlabelled tiles", "training_count": "labelled images"}
 CONTRAST = """Contrast of haematoxylin across the borders of synthetic nuclei, before and after refinement (where it
 falls far, the truth that the model learned from is lost): {}."""
@@ -105,6 +107,7 @@ def what(facts):
         [
             f"A {network} of {facts.task.count_params():,} parameters that finds nuclei in H&E images of any size.",
             PLAIN if plain else METHODS[kind],
+            *([TAUGHT] if kind == "label-free" and settings.schedule.self_rounds else []),
             'The method is that of Hou et al., "Robust Histopathology Image Analysis: To Label or To Synthesize?"',
             "(CVPR 2019), in the program hou_synth.\n",
             MAPS.format(meaning.SEGMENTATION, meaning.DETECTION[settings.losses.detection]),
@@ -137,6 +140,9 @@ def training(facts):
         rows["labelled images that chose the epoch"] = str(about["validation_count"])
     updates, schedule = about.get("updates") or phases.task_updates(phases.phases(settings.schedule)), settings.schedule
     rows["updates of the task network"] = f"{updates}, {schedule.batch} patches of {schedule.patch} pixels each"
+    if schedule.self_rounds and "tile_count" in about:
+        taught = f"the last {schedule.self_rounds * schedule.self_steps} of them, and {schedule.labelled_batch} patches"
+        rows["self-training"] = f"{taught} of tiles that it labelled {schedule.self_rounds} times"
     if facts.refinement:
         parts = {"refiner": facts.refinement.refiner, "discriminator": facts.refinement.discriminator}
         rows |= {key: f"{network.count_params():,} parameters" for key, network in parts.items()}

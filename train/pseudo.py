@@ -19,9 +19,9 @@ from hou_synth import files, inference, instances
 from hou_synth.normalise import reinhard
 from train.task import signed
 
-SURE = 0.8  # least mean probability of a nucleus
-DOUBTFUL = 0.35  # and of one that is not known
-SOLIDITY = 0.88  # least share of a sure nucleus's convex hull that it fills
+SURE = 0.9  # least mean probability of a nucleus
+DOUBTFUL = 0.8  # and of one that is not known
+SOLIDITY = 0.9  # least share of a sure nucleus's convex hull that it fills
 TILES = 512  # most tiles in a round
 SIDE = 1000  # largest side of what is taken of a tile, in pixels
 

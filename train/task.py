@@ -10,6 +10,7 @@ from models import losses
 from models.importance import effective_share
 from models.task import multiple, padded, task
 from train import devices
+from train.decay import Decay
 
 MOMENTUM = 0.95  # release
 
@@ -65,7 +66,7 @@ class TaskTrainer(keras.Model):
 
     builders = {"task": task}  # attribute of a network -> its builder
 
-    def __init__(self, config, task_updates=1, name="supervised", strategy=None, further=0):
+    def __init__(self, config, task_updates=1, name="supervised", strategy=None, later=0):
         """Builds the network and its optimiser.
 
         Args:
@@ -73,7 +74,7 @@ class TaskTrainer(keras.Model):
             task_updates: task updates of the whole run, over which the task rate decays.
             name: of the model.
             strategy: `tf.distribute.Strategy` of the steps; None for the default device.
-            further: updates after those, over which the rate decays again, from half of it.
+            later: updates of every round after those, over which the rate decays again, from half of it.
         """
         super().__init__(name=name)
         schedule = config.schedule
@@ -81,9 +82,7 @@ class TaskTrainer(keras.Model):
         self.pixels = losses.pixel_weights(schedule.patch, config.losses.border, config.losses.border_weight)
         rate = schedule.task_rate
         if schedule.decay:
-            first = max(task_updates, 1)
-            decay = {"t_mul": max(further, 1) / first, "m_mul": 0.5, "alpha": 0.01}
-            rate = keras.optimizers.schedules.CosineDecayRestarts(rate, first, **decay)
+            rate = Decay(rate, task_updates, later)
         with self._building():
             self.task = task(config.networks)
             self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step", aggregation=devices.ALIKE)

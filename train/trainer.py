@@ -32,8 +32,8 @@ class UniversalTrainer(TaskTrainer):
             strategy: `tf.distribute.Strategy` of the steps; None for the default device.
         """
         schedule, run = config.schedule, phases.phases(config.schedule)
-        further = phases.self_updates(run)
-        super().__init__(config, task_updates - further, "universal", strategy, further)
+        task_updates -= phases.self_updates(run)
+        super().__init__(config, task_updates, "universal", strategy, schedule.self_steps)
         self.refined, self.weighed = refined and phases.refines(run), refined and phases.weighs(run)
         with self._building():
             self.refiner, self.discriminator = refiner(config.networks), discriminator(config.networks)

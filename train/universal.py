@@ -53,7 +53,7 @@ def main(argv=None):
     args = arguments(argv)
     strategy = devices.strategy(args.strategy)  # first of all that TensorFlow does
     clock = Clock()
-    settings = options.configuration(args, "cpu" if args.tiles else "quick")
+    settings = options.configuration(args, "thorough" if args.tiles else "quick")
     devices.check(strategy, settings.schedule, bool(args.labelled or settings.schedule.self_rounds))
     with devices.folder(strategy, pathlib.Path(args.out or f"runs/{settings.preset}"), args.resume) as run:
         return whole(args, settings, run, strategy, clock)
