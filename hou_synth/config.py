@@ -319,8 +319,8 @@ PRESETS = {
         "joint_rounds": 0,
         "final_steps": 0,
         "task_steps": 2500,
-        "self_rounds": 6,
-        "self_steps": 600,
+        "self_rounds": 3,
+        "self_steps": 800,
     },
     "quick": {
         **_OUR_SYNTHESIS,

@@ -23,7 +23,7 @@ from train.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = (
-    "--refiner-blocks 1 --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 "
+    "--preset cpu --refiner-blocks 1 --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 "
     "--discriminator-steps 0 --adversarial-rounds 0 --final-steps 0 --refiner-updates 1 --task-updates 1 "
     "--workers 0 --resume"
 ).split()

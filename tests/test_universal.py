@@ -19,9 +19,9 @@ from train import callbacks, history, universal
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = (
-    "--refiner-blocks 1 --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 "
+    "--preset cpu --refiner-blocks 1 --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 "
     "--refiner-steps 2 --discriminator-steps 1 --adversarial-rounds 1 --task-steps 2 --joint-rounds 2 "
-    "--final-steps 1 --task-updates 2"
+    "--final-steps 1 --task-updates 2 --self-rounds 1 --self-steps 2 --labelled-batch 2"
 ).split()
 
 
@@ -75,14 +75,16 @@ def test_one_command_makes_a_served_model_and_says_what_is_next(finished):
     about = json.loads((run / "run.json").read_text())
     assert about["tile_names"] == ["lung/a.png"] and about["versions"]["tensorflow"] == tf.__version__
     sheets = sorted(p.name for p in run.glob("*.png"))
-    assert sheets[0].startswith("1_") and len(sheets) == 7
+    assert sheets[0].startswith("1_") and len(sheets) == 8
     assert cv2.imread(str(run / sheets[0])).shape[1] == 5 * 128
     assert set(json.loads((run / "scores.json").read_text())) >= {"dice1", "aji", "pq", "minutes"}
     assert list((run / "logs").rglob("events*"))
-    names = ["refiner", "history", "discriminator", "adversarial", "task", "joint", "final"]
+    names = ["refiner", "history", "discriminator", "adversarial", "task", "joint", "final", "self1"]
     assert list(json.loads((run / "contrast.json").read_text())) == names
     assert sorted(path.name for path in (run / "history").iterdir()) == [f"{i}_{n}.csv" for i, n in enumerate(names, 1)]
     assert len(history.read(run / "history/6_joint.csv")["accuracy"]) == 2
+    assert list(json.loads((run / "criterion.json").read_text())) == ["task", "joint", "final", "self1"]
+    assert "kept: the task network after phase" in told and len(list((run / "self1").iterdir())) == 1
     assert not list(run.rglob("*.part*")) and not list((folder / "models").rglob(".part*"))
     serve = tf.saved_model.load(str(served)).signatures["serving_default"]
     image = np.random.default_rng(0).integers(0, 256, (1, 70, 45, 3)).astype(np.uint8)

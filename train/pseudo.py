@@ -19,8 +19,8 @@ from hou_synth import files, inference, instances
 from hou_synth.normalise import reinhard
 from train.task import signed
 
-SURE = 0.9  # least mean probability of a nucleus
-DOUBTFUL = 0.8  # and of one that is not known
+SURE, DOUBTFUL = 0.9, 0.8  # least mean probability of a nucleus, and of one that is not known
+AT_FIRST = 0.8, 0.35  # the same in the first round, when the network is less sure of real nuclei
 SOLIDITY = 0.9  # least share of a sure nucleus's convex hull that it fills
 TILES = 512  # most tiles in a round
 SIDE = 1000  # largest side of what is taken of a tile, in pixels
@@ -52,7 +52,8 @@ def labelled(trainer, bank, settings, folder, round):
         image = reinhard(window(random, tile.image))
         path = folder / f"{number:06}.npz"
         if not path.exists():
-            nuclei = sure(*symmetric(network, image), settings.instances)
+            limits = AT_FIRST if round == 1 else (SURE, DOUBTFUL)
+            nuclei = sure(*symmetric(network, image), settings.instances, *limits)
             with files.replacing(path) as partial, open(partial, "wb") as file:
                 np.savez_compressed(file, labels=nuclei)
         nuclei = np.load(path)["labels"]
@@ -83,21 +84,23 @@ def symmetric(network, image):
     return tuple((map_ + cv2.transpose(turned)) / 2.0 for map_, turned in zip(one, other, strict=True))
 
 
-def sure(segmentation, detection, settings):
+def sure(segmentation, detection, settings, least=SURE, doubtful=DOUBTFUL):
     """Nuclei that a network is sure of.
 
     Args:
         segmentation: (h, w) float32 probability of nucleus.
         detection: (h, w) float32 probability of a nucleus's core.
         settings: `Instances`.
+        least: mean probability of a nucleus.
+        doubtful: of one that is not known; those under it are background.
 
     Returns:
         (h, w) int32: ids, 0 for background, `UNKNOWN` for nuclei that are doubtful.
     """
-    found = instances.nuclei(segmentation, detection, dataclasses.replace(settings, mean_min=DOUBTFUL))
+    found = instances.nuclei(segmentation, detection, dataclasses.replace(settings, mean_min=doubtful))
     regions = regionprops(found, intensity_image=segmentation)
     identity = np.zeros(len(regions) + 1, np.int32)
     for region in regions:
-        certain = region.intensity_mean >= SURE and region.solidity >= SOLIDITY
+        certain = region.intensity_mean >= least and region.solidity >= SOLIDITY
         identity[region.label] = region.label if certain else UNKNOWN
     return identity[found]
