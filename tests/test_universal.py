@@ -122,7 +122,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(finished, tmp_path, tile
 def test_without_a_refiner_initial_patches_train_the_task_network(tmp_path, tiles):
     off = "--refiner-steps 0 --discriminator-steps 0 --adversarial-rounds 0 --joint-rounds 0".split()
     assert start(tmp_path, tiles, *off) == 0
-    assert sorted(p.name for p in (tmp_path / "run").glob("*.png")) == ["1_task.png", "2_final.png"]
+    assert sorted(p.name for p in (tmp_path / "run").glob("*.png")) == ["1_task.png", "2_final.png", "3_self1.png"]
 
 
 def test_labelled_images_join_the_task_batches(finished, tmp_path, tissue_image, capsys):
@@ -224,6 +224,7 @@ def test_a_full_disk_does_not_end_the_training_but_the_run(tmp_path, tiles, caps
     """There is no room for checkpoints 2 to 5, the sheet meanwhile, and the last checkpoint."""
     monkeypatch.setattr(universal, "CHECKPOINT_MINUTES", 0.0)
     few = "--refiner-steps 0 --discriminator-steps 0 --adversarial-rounds 0 --joint-rounds 0 --task-steps 4".split()
+    few += ["--self-rounds", "0"]
     assert start(tmp_path, tiles, *few) == 0
     original, tried = tf.train.Checkpoint.write, []
 

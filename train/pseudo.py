@@ -17,6 +17,7 @@ from data.labelled import Labelled
 from data.patches import UNKNOWN
 from hou_synth import files, inference, instances
 from hou_synth.normalise import reinhard
+from train.callbacks import spared
 from train.task import signed
 
 SURE, DOUBTFUL = 0.9, 0.8  # least mean probability of a nucleus, and of one that is not known
@@ -27,7 +28,7 @@ SIDE = 1000  # largest side of what is taken of a tile, in pixels
 
 
 def labelled(trainer, bank, settings, folder, round):
-    """Labels tiles of a bank, or reads the labels that are there already.
+    """Labels tiles of a bank, or reads the labels that are there already; those that cannot be written are told.
 
     Args:
         trainer: `train.task.TaskTrainer`, whose task network labels.
@@ -39,24 +40,20 @@ def labelled(trainer, bank, settings, folder, round):
     Returns:
         list of `data.labelled.Labelled`, their colours moved to the fixed target, and labels that are `UNKNOWN` where
         the network is not sure.
-
-    Raises:
-        OSError: if labels cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng([settings.schedule.seed, round])
     chosen = sorted(random.permutation(len(bank.tiles))[:TILES].tolist())
-    network, made = callable_of(trainer), []
+    network, made, limits = callable_of(trainer), [], AT_FIRST if round == 1 else (SURE, DOUBTFUL)
     for number in tqdm(chosen, "labelling", unit="tile", disable=None):
         tile = bank.tiles[number]
         image = reinhard(window(random, tile.image))
         path = folder / f"{number:06}.npz"
-        if not path.exists():
-            limits = AT_FIRST if round == 1 else (SURE, DOUBTFUL)
+        nuclei = np.load(path)["labels"] if path.exists() else None
+        if nuclei is None:
             nuclei = sure(*symmetric(network, image), settings.instances, *limits)
-            with files.replacing(path) as partial, open(partial, "wb") as file:
+            with spared(), files.replacing(path) as partial, open(partial, "wb") as file:
                 np.savez_compressed(file, labels=nuclei)
-        nuclei = np.load(path)["labels"]
         made.append(Labelled(tile.name, tile.type, image, nuclei, inference.MICRONS_PER_PIXEL))
     return made
 
