@@ -101,7 +101,7 @@ def test_further_labelled_images_join_the_batches(bank):
 def test_the_network_that_does_best_on_the_tiles_is_kept(bank, tmp_path):
     trainer = UniversalTrainer(SETTINGS)
     weights = trainer.task.get_weights()
-    parts = iter([0.2, 0.6, 0.4])
+    parts = iter([0.2, 0.6, 0.59, 0.4])
 
     def criterion(network, images, settings):
         assert images.shape == (2, 256, 256, 3)
@@ -109,12 +109,12 @@ def test_the_network_that_does_best_on_the_tiles_is_kept(bank, tmp_path):
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(choice, "criterion", criterion)
-        for phase, value in (("task", 0.0), ("self1", 1.0), ("self2", 2.0)):
-            trainer.task.set_weights([np.full_like(each, value) for each in weights])
+        for value, phase in enumerate(("task", "self1", "self2", "self3")):
+            trainer.task.set_weights([np.full_like(each, float(value)) for each in weights])
             choice.consider(trainer, bank, SETTINGS, tmp_path, phase)
-    assert [found["criterion"] for found in choice.scores(tmp_path).values()] == [0.2, 0.6, 0.4]
-    choice.best(trainer, tmp_path)
-    assert all((each == 1.0).all() for each in trainer.task.get_weights())
+    assert [found["criterion"] for found in choice.scores(tmp_path).values()] == [0.2, 0.6, 0.59, 0.4]
+    assert choice.best(trainer, tmp_path) == "self2"
+    assert all((each == 2.0).all() for each in trainer.task.get_weights())  # the last that is not certainly worse
 
 
 def test_without_a_tile_that_is_large_enough_nothing_is_chosen(bank, tmp_path):

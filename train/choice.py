@@ -1,4 +1,7 @@
-"""Which state of the task network a run keeps, chosen on its tiles without labels [ours]."""
+"""Which state of the task network a run keeps, chosen on its tiles without labels [ours].
+
+The last one, unless the criterion says for certain that an earlier one is better.
+"""
 
 import json
 
@@ -10,13 +13,14 @@ from hou_synth.normalise import reinhard
 from train import epochs, pseudo
 from train.agreement import MULTIPLE, criterion
 
-CROPS = 48  # of as many tiles, if there are; of 16 the error of a difference is 0.02
+CROPS = 48  # of as many tiles, if there are
 SIDE = 256  # largest side of a crop, in pixels
+ERROR = 0.02  # differences of the criterion that say nothing
 SCORES, BEST = "criterion.json", "best.keras"
 
 
 def consider(trainer, bank, settings, run, phase):
-    """Keeps the task network in `best.keras` if it does better than those of earlier phases; says how well it does.
+    """Keeps the task network in `best.keras` unless that of an earlier phase does better; says how well it does.
 
     Args:
         trainer: `train.task.TaskTrainer`.
@@ -34,9 +38,10 @@ def consider(trainer, bank, settings, run, phase):
     found = criterion(pseudo.callable_of(trainer), images, settings.instances)
     earlier = scores(run)
     earlier.pop(phase, None)
-    if found["criterion"] >= max((parts["criterion"] for parts in earlier.values()), default=0.0):
+    every = {**earlier, phase: found}
+    if kept(every) == phase:
         epochs.keep(trainer.plain()["task"], run / BEST)
-    files.write_text(run / SCORES, json.dumps({**earlier, phase: found}, indent=2) + "\n")
+    files.write_text(run / SCORES, json.dumps(every, indent=2) + "\n")
     told = ", ".join(f"{name} {found[name]:.4f}" for name in ("criterion", "agreement", "amount"))
     print(f"after phase {phase}: on {len(images)} crops of the tiles, without labels: {told}")
 
@@ -44,6 +49,20 @@ def consider(trainer, bank, settings, run, phase):
 def scores(run):
     """Name of a phase -> parts of the criterion after it; empty before the first."""
     return json.loads((run / SCORES).read_text()) if (run / SCORES).exists() else {}
+
+
+def kept(found):
+    """Name of the phase to keep: each that is not certainly worse than the best before it takes its place.
+
+    Args:
+        found: dict as `scores` returns it.
+    """
+    best, phase = 0.0, None
+    for name, parts in found.items():
+        if parts["criterion"] >= best - ERROR:
+            phase = name
+        best = max(best, parts["criterion"])
+    return phase
 
 
 def crops(bank, seed):
@@ -70,8 +89,8 @@ def crops(bank, seed):
 
 
 def best(trainer, run):
-    """Gives the trainer's task network the weights that were kept, if any were, and says of which phase they are."""
-    if (run / BEST).exists():
-        trainer.task.set_weights(keras.saving.load_model(run / BEST, compile=False).get_weights())
-        phase = max(reversed(scores(run).items()), key=lambda item: item[1]["criterion"])[0]
-        print(f"kept: the task network after phase {phase}")
+    """Gives the trainer's task network the weights that were kept; returns of which phase, None if there are none."""
+    if not (run / BEST).exists():
+        return None
+    trainer.task.set_weights(keras.saving.load_model(run / BEST, compile=False).get_weights())
+    return kept(scores(run))

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from data import tiles
 from hou_synth import config, files
-from train import phases
+from train import choice, phases
 from train.callbacks import Clock
 from train.checkpoints import Checkpoints
 from train.signatures import Refinement
@@ -57,6 +57,8 @@ def bank(run, settings, folder=None):
 def load(run, settings):
     """The trainer of a run as its last checkpoint left it, or as the networks that a finished run kept.
 
+    Its task network is the one that the run has chosen so far.
+
     Args:
         run: folder.
         settings: `Config`.
@@ -80,6 +82,7 @@ def load(run, settings):
         for name in NETWORKS:
             setattr(trainer, name, keras.saving.load_model(run / f"{name}.keras", compile=False))
         recall(trainer, run)
+    choice.best(trainer, run)
     return trainer
 
 

@@ -163,7 +163,8 @@ def train(settings, run, source, clock, strategy=None):
         with spared():
             sheet.contact_sheet(trainer, source.bank, settings, run / f"{number + 1}_{schedule[number].name}.png")
             contrast(trainer, source.bank, settings, run / "contrast.json", schedule[number].name)
-    choice.best(trainer, run)
+    if phase := choice.best(trainer, run):
+        print(f"kept: the task network after phase {phase}")
     return trainer
 
 
