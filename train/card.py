@@ -33,8 +33,8 @@ signature `document` tells to clients.
 
 """
 CHOSEN = """Of these, seed_height, compactness and mean_min of preset {} were chosen by scores on 16 labelled images
-(kumar16), an earlier model's, and so were settings of the synthesis among about a dozen. The training itself reads no
-label, and neither does the choice of the network that is kept."""
+(kumar16), an earlier model's. So were settings of the synthesis among about a dozen, the limits of self-training, and
+how much better by the criterion without labels an earlier state must be to be kept. Training itself reads no label."""
 MAPS = """For each pixel it returns two numbers from 0 to 1:
 
 - `segmentation`: {}
