@@ -141,6 +141,7 @@ class Schedule:
     final_steps: int = 1000  # phase 6: task alone
     self_rounds: int = 0  # rounds of self-training, each with labels of the task network at its beginning; ours
     self_steps: int = 0  # and task updates in each
+    transplants: int = 0  # most nuclei that are moved beside others in a labelled patch; ours
     refiner_updates: int = 2  # in a round; release
     discriminator_updates: int = 1
     task_updates: int = 6
@@ -163,7 +164,10 @@ class Instances:
     compactness: float = 1.0  # of the watershed; above 0 its cuts straighten
     seed_height: float = 0.0  # if positive, seeds are the detection map's domes of this height, not blobs; ours
     mean_min: float = 0.0  # nuclei of a lower mean probability are discarded; ours
+    opening: int = 0  # radius of a disc that opens each nucleus, so that spurs and ragged outlines go; ours
+    line: int = 0  # width of the background between touching nuclei, 0 to 2 pixels; ours
     area_min: int = 20  # nuclei under this many pixels are discarded
+    typical_area: float = 0.0  # if positive, images of smaller nuclei are enlarged until their median area is this; ours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,6 +273,7 @@ _OUR_TRAINING = {
     "segmentation_threshold": 0.5,
     "compactness": 0.0,  # this, seed_height and mean_min were chosen with the labels of kumar16
     "seed_height": 0.25,  # lower parts crowded nuclei better, higher keeps large ones whole
+    "typical_area": 300.0,  # about what most tissue has, so that few images are looked at twice
     "mean_min": 0.65,  # label-free networks score best at 0.8, supervised ones, which are less sure, at 0.6
     "optimizer": "adam",
     "refiner_rate": 1e-4,
@@ -321,6 +326,7 @@ PRESETS = {
         "task_steps": 2500,
         "self_rounds": 3,
         "self_steps": 800,
+        "transplants": 10,
     },
     "quick": {
         **_OUR_SYNTHESIS,

@@ -26,6 +26,8 @@ STEP = 32  # sides of windows are multiples of this, which suits up to five pool
 HOLE_MAX = 200  # holes of the baseline's mask up to the area of a nucleus of radius 8 are filled; ours
 OUTPUTS = ("segmentation", "detection")
 AHEAD = 2  # calls that are prepared for each thread; ours
+ENLARGED = 1.1, 2.0  # least and largest factor by which an image of small nuclei is enlarged; ours
+COUNT_MIN = 5  # nuclei whose median area says something; ours
 
 
 def probabilities(network, image, window=512, overlap=64, batch=4, parallel=1):
@@ -136,6 +138,9 @@ def outputs(network, windows):
 def segment(network, image, normalise=True, microns_per_pixel=None, settings=instances.DEFAULT, **tiling):
     """Labelled nuclei of an image.
 
+    Networks part small nuclei better when they are shown larger. So an image is looked at a second time, enlarged, if
+    the nuclei of the first look are smaller than `typical_area` [ours; after the diameter of Cellpose, Stringer 2021].
+
     Args:
         network: callable, see above.
         image: (h, w, 3) uint8 RGB.
@@ -153,7 +158,32 @@ def segment(network, image, normalise=True, microns_per_pixel=None, settings=ins
     resampled = at_40x(image, microns_per_pixel)
     resampled = reinhard(resampled) if normalise else resampled
     labels = instances.nuclei(*probabilities(network, resampled, **tiling), settings)
+    scale = enlargement(labels, settings.typical_area)
+    if scale > 1:
+        large = instances.nuclei(*probabilities(network, resized(resampled, scale), **tiling), settings)
+        labels = instances.consecutive(on_pixels(large, labels.shape), settings.area_min)
     return on_pixels(labels, image.shape[:2])
+
+
+def enlargement(labels, typical_area):
+    """Factor by which an image is to be enlarged so that its nuclei have a typical size; 1 if they are not smaller.
+
+    Args:
+        labels: (h, w) int32 labels 1..n, the nuclei of a first look.
+        typical_area: median area in pixels; 0 to leave all images as they are.
+    """
+    areas = np.bincount(labels.ravel())[1:]
+    if len(areas) < COUNT_MIN or typical_area <= 0:
+        return 1.0
+    least, most = ENLARGED
+    scale = min(math.sqrt(typical_area / np.median(areas)), most)
+    return scale if scale >= least else 1.0
+
+
+def resized(image, scale):
+    """Image with its sides times `scale`: bicubic if enlarged, means of areas if reduced."""
+    size = [max(round(side * scale), 1) for side in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
 
 
 def at_40x(image, microns_per_pixel):
@@ -165,8 +195,7 @@ def at_40x(image, microns_per_pixel):
     scale = microns_per_pixel / MICRONS_PER_PIXEL
     if abs(scale - 1) <= TOLERANCE:
         return image
-    height, width = (max(round(side * scale), 1) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    return resized(image, scale)
 
 
 def on_pixels(labels, shape):

@@ -1,4 +1,5 @@
 import contextlib
+import math
 import threading
 import time
 
@@ -178,6 +179,46 @@ def test_segment_works_at_40x_and_returns_the_images_pixels(stained, circles, mi
     assert nuclei.shape == circles.shape
     assert metrics.dice1(nuclei, circles) > 0.9
     assert np.array_equal(np.unique(nuclei), np.arange(nuclei.max() + 1))
+
+
+@pytest.mark.parametrize(("radius", "scale"), [(3, 2.0), (6, 1.63), (9, 1.0), (15, 1.0)])
+def test_images_of_small_nuclei_are_looked_at_twice(radius, scale):
+    image = np.full((128, 160, 3), 255, np.uint8)
+    for y in range(16, 128, 32):
+        for x in range(16, 160, 32):
+            cv2.circle(image, (x, y), radius, (80, 40, 120), -1)
+    network = Recorder(dark_network)
+    settings = config.Instances(typical_area=300)
+    nuclei = inference.segment(network, image, False, None, settings, overlap=0)
+    sides = [tuple(math.ceil(round(side * factor) / 32) * 32 for side in (128, 160)) for factor in (1, scale)]
+    assert [shape[1:3] for shape in network.shapes] == (sides if scale > 1 else sides[:1])
+    assert nuclei.shape == (128, 160) and nuclei.max() == 20
+    assert metrics.dice1(nuclei, (image[..., 1] < 115).astype(np.int32)) > 0.9
+    assert inference.segment(Recorder(dark_network), image, False).max() == 20  # off by default
+
+
+def test_a_second_look_adds_no_fragments():
+    def flickering(images):
+        found = dark_network(images)
+        if images.shape[1] > 128:
+            found["segmentation"][:, 3:8, 3:8] = 1  # 25 pixels of the enlarged image, 7 of the image
+        return found
+
+    image = np.full((128, 128, 3), 255, np.uint8)
+    for x in range(20, 120, 20):
+        cv2.circle(image, (x, 64), 4, (80, 40, 120), -1)
+    nuclei = inference.segment(flickering, image, False, None, config.Instances(typical_area=300), overlap=0)
+    assert nuclei.max() == 5 and np.bincount(nuclei.ravel())[1:].min() >= 20
+
+
+def test_few_nuclei_say_nothing_about_their_size():
+    labels = np.zeros((50, 50), np.int32)
+    for number in range(1, 5):
+        labels[10 * number : 10 * number + 4, :4] = number
+    assert inference.enlargement(labels, 300) == 1.0
+    labels[5:9, 20:24] = 5
+    assert inference.enlargement(labels, 300) == 2.0
+    assert inference.enlargement(labels, 0) == 1.0
 
 
 def test_resampled_labels_keep_their_place():

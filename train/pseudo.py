@@ -20,7 +20,7 @@ from hou_synth.normalise import reinhard
 from train.callbacks import spared
 from train.task import signed
 
-SURE, DOUBTFUL = 0.9, 0.8  # least mean probability of a nucleus, and of one that is not known
+SURE, DOUBTFUL = 0.85, 0.6  # least mean probability of a nucleus, and of one that is not known
 AT_FIRST = 0.8, 0.35  # the same in the first round, when the network is less sure of real nuclei
 SOLIDITY = 0.9  # least share of a sure nucleus's convex hull that it fills
 TILES = 512  # most tiles in a round
@@ -51,11 +51,22 @@ def labelled(trainer, bank, settings, folder, round):
         path = folder / f"{number:06}.npz"
         nuclei = np.load(path)["labels"] if path.exists() else None
         if nuclei is None:
-            nuclei = sure(*symmetric(network, image), settings.instances, *limits)
+            nuclei = looked_at(network, image, settings.instances, *limits)
             with spared(), files.replacing(path) as partial, open(partial, "wb") as file:
                 np.savez_compressed(file, labels=nuclei)
         made.append(Labelled(tile.name, tile.type, image, nuclei, inference.MICRONS_PER_PIXEL))
     return made
+
+
+def looked_at(network, image, settings, least, doubtful):
+    """Nuclei of an image that a network is sure of, as `sure`; of an enlarged one if they are small."""
+    maps = symmetric(network, image)
+    every = instances.nuclei(*maps, raw(settings, doubtful))
+    scale = inference.enlargement(every, settings.typical_area)
+    if scale > 1:
+        maps = symmetric(network, inference.resized(image, scale))
+    nuclei = sure(*maps, settings, least, doubtful)
+    return cv2.resize(nuclei, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def callable_of(trainer):
@@ -81,6 +92,11 @@ def symmetric(network, image):
     return tuple((map_ + cv2.transpose(turned)) / 2.0 for map_, turned in zip(one, other, strict=True))
 
 
+def raw(settings, least):
+    """`Instances` that give all nuclei from a mean probability on, and all of their pixels."""
+    return dataclasses.replace(settings, mean_min=least, opening=0, line=0)
+
+
 def sure(segmentation, detection, settings, least=SURE, doubtful=DOUBTFUL):
     """Nuclei that a network is sure of.
 
@@ -94,7 +110,7 @@ def sure(segmentation, detection, settings, least=SURE, doubtful=DOUBTFUL):
     Returns:
         (h, w) int32: ids, 0 for background, `UNKNOWN` for nuclei that are doubtful.
     """
-    found = instances.nuclei(segmentation, detection, dataclasses.replace(settings, mean_min=doubtful))
+    found = instances.nuclei(segmentation, detection, raw(settings, doubtful))
     regions = regionprops(found, intensity_image=segmentation)
     identity = np.zeros(len(regions) + 1, np.int32)
     for region in regions:
