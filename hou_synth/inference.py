@@ -26,7 +26,7 @@ STEP = 32  # sides of windows are multiples of this, which suits up to five pool
 HOLE_MAX = 200  # holes of the baseline's mask up to the area of a nucleus of radius 8 are filled; ours
 OUTPUTS = ("segmentation", "detection")
 AHEAD = 2  # calls that are prepared for each thread; ours
-ENLARGED = 1.1, 2.0  # least and largest factor by which an image of small nuclei is enlarged; ours
+ENLARGED = 1.25, 2.0  # least and largest factor by which an image of small nuclei is enlarged; ours
 COUNT_MIN = 5  # nuclei whose median area says something; ours
 
 

@@ -26,7 +26,7 @@ def nuclei(segmentation, detection, config=DEFAULT):
     distance transform (ours), so a map that is nucleus everywhere gives one nucleus.
 
     With `seed_height` the seeds are `domes` of the detection map instead of `detected` blobs, nuclei whose mean
-    probability is under `mean_min` are discarded, the others `opened` and `separated` (all ours, off in the release).
+    probability is under `mean_min` are discarded, and the others `separated` (all ours, off in the release).
 
     Args:
         segmentation: (h, w) float, probability of nucleus.
@@ -48,8 +48,7 @@ def nuclei(segmentation, detection, config=DEFAULT):
     seeds = (domes if config.seed_height > 0 else detected)(detection, config) & mask
     seeds |= missed(mask, seeds, smooth, config.seed_area_max)
     labels = without_holes(grown(seeds, mask, smooth, config.compactness))
-    labels = opened(confident(labels, smooth, config.mean_min), config.opening)
-    return consecutive(separated(labels, config.line), config.area_min)
+    return consecutive(separated(confident(labels, smooth, config.mean_min), config.line), config.area_min)
 
 
 def blurred(probabilities, sigma):
@@ -164,27 +163,6 @@ def confident(labels, probabilities, mean_min):
     """Label map without the nuclei whose mean probability is under `mean_min`."""
     means = np.bincount(labels.ravel(), probabilities.ravel()) / np.maximum(np.bincount(labels.ravel()), 1)
     return np.where(means >= mean_min, np.arange(len(means)), 0)[labels]
-
-
-def opened(labels, radius):
-    """Label map whose nuclei are opened with a disc: what is thinner goes, and of several parts the largest stays.
-
-    A nucleus that is thinner everywhere stays as it is.
-    """
-    if radius == 0:
-        return labels
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    result = labels.copy()
-    for label, box in enumerate(ndimage.find_objects(labels), start=1):
-        if box is None:
-            continue
-        whole = np.pad((labels[box] == label).view(np.uint8), radius + 1)
-        count, parts, stats, _ = cv2.connectedComponentsWithStats(cv2.morphologyEx(whole, cv2.MORPH_OPEN, disc))
-        if count > 1:
-            kept = parts == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA])
-            gone = (whole > 0) & ~kept
-            result[box][gone[radius + 1 : -radius - 1, radius + 1 : -radius - 1]] = 0
-    return result
 
 
 def separated(labels, width):

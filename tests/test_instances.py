@@ -291,26 +291,6 @@ def test_table_of_a_line_warns_of_nothing():
     assert instances.table(labels)[0]["area_pixels"] == 25
 
 
-def test_opening_takes_spurs_and_the_smaller_part():
-    labels = np.zeros((60, 80), np.int32)
-    cv2.circle(labels, (20, 30), 12, 1, -1)
-    cv2.line(labels, (20, 30), (60, 30), 1, 2)  # a spur with a smaller disc at its end
-    cv2.circle(labels, (60, 30), 6, 1, -1)
-    labels[50:53, 5:40] = 2  # thin everywhere
-    got = instances.opened(labels, 3)
-    assert (got[30, 20], got[30, 40], got[30, 60]) == (1, 0, 0)
-    np.testing.assert_array_equal(got == 2, labels == 2)
-    disc = np.hypot(*(np.indices(labels.shape) - np.array([30, 20])[:, None, None])) <= 10
-    assert (got[disc] == 1).all()
-    np.testing.assert_array_equal(instances.opened(labels, 0), labels)
-
-
-def test_opening_of_a_nucleus_leaves_its_neighbours():
-    labels = np.repeat(np.array([[1, 2, 3]], np.int32), 16, axis=1).repeat(30, axis=0)
-    got = instances.opened(labels, 2)
-    assert all((got == label).sum() > 0.95 * 480 for label in (1, 2, 3)) and ((got == labels) | (got == 0)).all()
-
-
 @pytest.mark.parametrize("width", [0, 1, 2])
 def test_line_between_touching_nuclei_has_its_width(width):
     labels = np.zeros((9, 20), np.int32)

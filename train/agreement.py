@@ -34,12 +34,6 @@ def paler(image):
     return np.clip(np.rint(255 * hed2rgb(rgb2hed(image) * PALER)), 0, 255).astype(np.uint8)
 
 
-def scaled(image, factor):
-    """Image resized by a factor."""
-    height, width = (round(side * factor) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
-
-
 def resized(mapped, shape):
     """Map of another shape (height, width); linear, so that probabilities stay within 0 to 1."""
     larger = shape[0] > mapped.shape[0]
@@ -49,8 +43,8 @@ def resized(mapped, shape):
 VIEWS = {
     "turned": View(turned, turned),
     "paler": View(paler, lambda mapped, shape: mapped),
-    "smaller": View(functools.partial(scaled, factor=0.75), resized),
-    "larger": View(functools.partial(scaled, factor=1.25), resized),
+    "smaller": View(functools.partial(inference.resized, scale=0.75), resized),
+    "larger": View(functools.partial(inference.resized, scale=1.25), resized),
 }
 PARTS = ("criterion", "agreement", "amount", *VIEWS)
 
