@@ -6,7 +6,7 @@ import pathlib
 import re
 
 from data import annotations
-from hou_synth import labels
+from hou_synth import files, labels
 
 FORMATS = ("plain", "miccai", "aperio", "matlab", "qupath")
 MASK, RENDERED = "_mask", "_poly"  # imageNN_mask.txt and imageNN_poly.png of the MICCAI challenge
@@ -80,9 +80,9 @@ def _files(folder):
     """Pairs of a file, hidden ones left out, and the set of the folders' names, in small letters, it lies in."""
     beside = [p for p in folder.parent.iterdir() if p.name.lower() in TRUTHS] if _layer(folder.name) in IMAGES else []
     for top in (folder, *beside):
-        for path in sorted(top.rglob("*")):
+        for path in files.below(top):
             parts = path.relative_to(folder.parent).parts[1 if top == folder else 0 :]
-            if path.is_file() and not any(part.startswith((".", "__MACOSX")) for part in parts):
+            if not any(part.startswith((".", "__MACOSX")) for part in parts):
                 yield path, {part.lower() for part in parts[:-1]}
 
 

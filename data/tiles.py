@@ -88,7 +88,7 @@ def folder_sources(folder):
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise ValueError(f"Expected a folder of tiles. Received: {folder}, which is not a folder.")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in labels.IMAGES and p.is_file())
+    paths = [p for p in files.below(folder) if p.suffix.lower() in labels.IMAGES]
     paths = [p for p in paths if not p.stem.endswith(labels.DERIVED)]
     if not paths:
         raise ValueError(f"Expected PNG, JPEG or TIFF tiles in {folder}. Received: none.")

@@ -166,7 +166,7 @@ class Instances:
     mean_min: float = 0.0  # nuclei of a lower mean probability are discarded; ours
     line: int = 0  # width of the background between touching nuclei, 0 to 2 pixels; ours
     area_min: int = 20  # nuclei under this many pixels are discarded
-    typical_area: float = 0.0  # if positive, images of smaller nuclei are enlarged until their median area is this; ours
+    typical_area: float = 0.0  # if positive, images are enlarged until their nuclei's median area is this; ours
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,6 +35,20 @@ def replacing(path):
         partial.unlink(missing_ok=True)
 
 
+def below(folder):
+    """Files of a folder at any depth, sorted paths; links to folders are followed, each folder is read once."""
+    found, read = [], set()
+    for top, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        place = os.path.realpath(top)
+        if place in read:
+            folders.clear()  # a link to a folder further up would never end
+            continue
+        read.add(place)
+        found += [pathlib.Path(top, name) for name in names]
+    return sorted(path for path in found if path.is_file())
+
+
 def refuse_existing(path):
     """Raises ValueError if an output of a command, a file or a folder that holds something, is already there."""
     path = pathlib.Path(path)

@@ -40,6 +40,15 @@ def test_tiles_of_any_format_and_depth_are_found(folder):
     assert bank.left_out == {}
 
 
+def test_linked_folders_are_followed_and_circles_end(folder, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "lab").symlink_to(folder, target_is_directory=True)
+    (linked / "again").symlink_to(linked, target_is_directory=True)
+    names = [source.name for source in tiles.folder_sources(linked)]
+    assert names == [f"lab/{source.name}" for source in tiles.folder_sources(folder)]
+
+
 def test_the_bank_holds_the_tile_itself(folder, tissue_image):
     bank = build(folder)
     assert (bank.tiles[1].image == tissue_image[0]).all()
