@@ -28,13 +28,15 @@ LIMITS = """- It is no medical device. It must not serve diagnosis or treatment.
 LICENCE = """The licence of the program is not one for the model. Whoever owns the tissue images that it learned from
 decides about its use; ask them before you pass it on."""
 NUCLEI = """The model returns probabilities. The client makes nuclei of them by a seeded watershed
-(`hou_synth.instances.nuclei`) with these numbers, lengths in pixels. They are in `config.json` too, which the
-signature `document` tells to clients.
+(`hou_synth.instances.nuclei`) with these numbers, lengths in pixels; `typical_area` says which images it shows to the
+model a second time, enlarged (`hou_synth.inference.segment`). They are in `config.json` too, which the signature
+`document` tells to clients.
 
 """
-CHOSEN = """Of these, seed_height, compactness and mean_min of preset {} were chosen by scores on 16 labelled images
-(kumar16), an earlier model's. So were settings of the synthesis among about a dozen, the limits of self-training, and
-how much better by the criterion without labels an earlier state must be to be kept. Training itself reads no label."""
+CHOSEN = """Of these, seed_height, compactness, mean_min, typical_area and line of preset {} were chosen by scores on 16
+labelled images (kumar16), the first three an earlier model's. So were settings of the synthesis among about a dozen,
+the limits of self-training, and how much better by the criterion without labels an earlier state must be to be kept.
+Training itself reads no label."""
 MAPS = """For each pixel it returns two numbers from 0 to 1:
 
 - `segmentation`: {}
