@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from data import synthetic, transplants
+from data import synthetic
 from hou_synth import instances, synthesis
 
 UNKNOWN = -1  # label of pixels that are known as neither nucleus nor background
@@ -14,8 +14,7 @@ def training(images, config, index):
     """Patch number `index` of a set of labelled images, rotated, mirrored and scaled at random [paper Sec. 5.1].
 
     Every image is as likely as any other, whatever its size. Half of the patches are turned by a multiple of 90
-    degrees and keep their pixels; the others take any angle and magnification. With `transplants` most of them
-    receive further nuclei of the same image, in contact with theirs.
+    degrees and keep their pixels; the others take any angle and magnification.
 
     Args:
         images: list of `data.labelled.Labelled` at 40X.
@@ -29,21 +28,13 @@ def training(images, config, index):
     side = config.schedule.patch
     random = np.random.default_rng([config.schedule.seed, index])
     source = images[int(random.integers(len(images)))]
-    image, nuclei = _cut(random, source, side)
-    most = config.schedule.transplants
-    if most and random.random() < transplants.PROBABILITY:
-        image, nuclei = transplants.crowded(random, image, nuclei, *_cut(random, source, 2 * side), most)
+    matrix = transform(random, source.labels.shape, side)
+    image = _warped(source.image, matrix, side, cv2.INTER_CUBIC)
+    nuclei = _warped(source.labels.astype(np.float32), matrix, side, cv2.INTER_NEAREST).astype(np.int32)
     unknown = (nuclei == UNKNOWN).astype(np.uint8)
     nuclei = instances.consecutive(np.maximum(nuclei, 0)).astype(np.uint16)
     bits = synthetic.target(nuclei, synthesis.centres(nuclei), synthesis.contours(nuclei), config.losses)
     return image, (bits | synthetic.UNKNOWN * unknown)[..., None]
-
-
-def _cut(random, source, side):
-    """A random patch of a labelled image, (side, side, 3) uint8, and its labels, (side, side) int32."""
-    matrix = transform(random, source.labels.shape, side)
-    image = _warped(source.image, matrix, side, cv2.INTER_CUBIC)
-    return image, _warped(source.labels.astype(np.float32), matrix, side, cv2.INTER_NEAREST).astype(np.int32)
 
 
 def transform(random, extent, side):

@@ -141,7 +141,6 @@ class Schedule:
     final_steps: int = 1000  # phase 6: task alone
     self_rounds: int = 0  # rounds of self-training, each with labels of the task network at its beginning; ours
     self_steps: int = 0  # and task updates in each
-    transplants: int = 0  # most nuclei that are moved beside others in a labelled patch; ours
     refiner_updates: int = 2  # in a round; release
     discriminator_updates: int = 1
     task_updates: int = 6
@@ -324,9 +323,8 @@ PRESETS = {
         "joint_rounds": 0,
         "final_steps": 0,
         "task_steps": 2500,
-        "self_rounds": 2,
+        "self_rounds": 3,
         "self_steps": 800,
-        "transplants": 10,
     },
     "quick": {
         **_OUR_SYNTHESIS,

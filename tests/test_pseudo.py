@@ -32,25 +32,6 @@ def test_only_confident_and_convex_nuclei_are_sure():
     assert (labels[segmentation == 0] <= 0).all() and (labels[:, 60:68] == 0).all()
 
 
-def test_small_nuclei_are_labelled_on_an_enlarged_image():
-    shapes = []
-
-    def network(images):
-        shapes.append(images.shape[1:3])
-        found = (images[..., :1] < 100).astype(np.float32)
-        return {"segmentation": found, "detection": found}
-
-    image = np.full((96, 160, 3), 255, np.uint8)
-    for x in range(16, 160, 16):
-        cv2.circle(image, (x, 48), 5, (0, 0, 0), -1)
-    settings = dataclasses.replace(SETTINGS.instances, detection_sigma=0, segmentation_sigma=0)
-    labels = pseudo.looked_at(network, image, settings, 0.8, 0.35)
-    assert labels.shape == (96, 160) and labels.max() > 5 and len(shapes) == 4
-    assert ((labels != 0) == (image[..., 0] == 0)).mean() > 0.97
-    pseudo.looked_at(network, image, dataclasses.replace(settings, typical_area=0), 0.8, 0.35)
-    assert len(shapes) == 6
-
-
 def test_symmetric_maps_are_those_of_both_views():
     def uneven(images):
         ramp = np.broadcast_to(np.linspace(0, 1, images.shape[2], dtype=np.float32)[None, None, :, None], images.shape)

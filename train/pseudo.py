@@ -51,22 +51,11 @@ def labelled(trainer, bank, settings, folder, round):
         path = folder / f"{number:06}.npz"
         nuclei = np.load(path)["labels"] if path.exists() else None
         if nuclei is None:
-            nuclei = looked_at(network, image, settings.instances, *limits)
+            nuclei = sure(*symmetric(network, image), settings.instances, *limits)
             with spared(), files.replacing(path) as partial, open(partial, "wb") as file:
                 np.savez_compressed(file, labels=nuclei)
         made.append(Labelled(tile.name, tile.type, image, nuclei, inference.MICRONS_PER_PIXEL))
     return made
-
-
-def looked_at(network, image, settings, least, doubtful):
-    """Nuclei of an image that a network is sure of, as `sure`; of an enlarged one if they are small."""
-    maps = symmetric(network, image)
-    every = instances.nuclei(*maps, raw(settings, doubtful))
-    scale = inference.enlargement(every, settings.typical_area)
-    if scale > 1:
-        maps = symmetric(network, inference.resized(image, scale))
-    nuclei = sure(*maps, settings, least, doubtful)
-    return cv2.resize(nuclei, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def callable_of(trainer):
@@ -92,11 +81,6 @@ def symmetric(network, image):
     return tuple((map_ + cv2.transpose(turned)) / 2.0 for map_, turned in zip(one, other, strict=True))
 
 
-def raw(settings, least):
-    """`Instances` that give all nuclei from a mean probability on, and all of their pixels."""
-    return dataclasses.replace(settings, mean_min=least, line=0)
-
-
 def sure(segmentation, detection, settings, least=SURE, doubtful=DOUBTFUL):
     """Nuclei that a network is sure of.
 
@@ -110,7 +94,7 @@ def sure(segmentation, detection, settings, least=SURE, doubtful=DOUBTFUL):
     Returns:
         (h, w) int32: ids, 0 for background, `UNKNOWN` for nuclei that are doubtful.
     """
-    found = instances.nuclei(segmentation, detection, raw(settings, doubtful))
+    found = instances.nuclei(segmentation, detection, dataclasses.replace(settings, mean_min=doubtful, line=0))
     regions = regionprops(found, intensity_image=segmentation)
     identity = np.zeros(len(regions) + 1, np.int32)
     for region in regions:
