@@ -27,6 +27,7 @@ HOLE_MAX = 200  # holes of the baseline's mask up to the area of a nucleus of ra
 OUTPUTS = ("segmentation", "detection")
 AHEAD = 2  # calls that are prepared for each thread; ours
 ENLARGED = 1.25, 2.0  # least and largest factor by which an image of small nuclei is enlarged; ours
+ENLARGED_MAX = 64 * 10**6  # pixels of an enlarged image, about 4 GB of memory; ours
 COUNT_MIN = 5  # nuclei whose median area says something; ours
 
 
@@ -168,6 +169,8 @@ def segment(network, image, normalise=True, microns_per_pixel=None, settings=ins
 def enlargement(labels, typical_area):
     """Factor by which an image is to be enlarged so that its nuclei have a typical size; 1 if they are not smaller.
 
+    An enlarged image has at most `ENLARGED_MAX` pixels, so the largest images are never enlarged.
+
     Args:
         labels: (h, w) int32 labels 1..n, the nuclei of a first look.
         typical_area: median area in pixels; 0 to leave all images as they are.
@@ -176,7 +179,7 @@ def enlargement(labels, typical_area):
     if len(areas) < COUNT_MIN or typical_area <= 0:
         return 1.0
     least, most = ENLARGED
-    scale = min(math.sqrt(typical_area / np.median(areas)), most)
+    scale = min(math.sqrt(typical_area / np.median(areas)), most, math.sqrt(ENLARGED_MAX / labels.size))
     return scale if scale >= least else 1.0
 
 

@@ -221,6 +221,15 @@ def test_few_nuclei_say_nothing_about_their_size():
     assert inference.enlargement(labels, 0) == 1.0
 
 
+def test_large_images_are_enlarged_as_far_as_memory_goes(monkeypatch):
+    labels = np.zeros((50, 50), np.int32)
+    labels[::5, ::5] = np.arange(1, 101).reshape(10, 10)
+    monkeypatch.setattr(inference, "ENLARGED_MAX", 50 * 50 * 2.25)
+    assert inference.enlargement(labels, 300) == 1.5
+    monkeypatch.setattr(inference, "ENLARGED_MAX", 50 * 50 * 1.5)
+    assert inference.enlargement(labels, 300) == 1.0
+
+
 def test_resampled_labels_keep_their_place():
     labels = np.zeros((40, 60), np.int32)
     labels[10:20, 20:40] = 5
