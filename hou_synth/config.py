@@ -269,7 +269,7 @@ _OUR_TRAINING = {
     "detection_sigma": 2.0,  # a core is wider than a centre
     "detection_threshold": 0.5,
     "segmentation_threshold": 0.5,
-    "compactness": 0.0,  # this, seed_height and mean_min were chosen with the labels of kumar16
+    "compactness": 0.0,  # this and the four below were chosen with the labels of kumar16
     "seed_height": 0.25,  # lower parts crowded nuclei better, higher keeps large ones whole
     "typical_area": 400.0,  # about what most tissue has; images of nuclei from 256 on are left as they are
     "line": 1,
