@@ -323,7 +323,7 @@ PRESETS = {
         "joint_rounds": 0,
         "final_steps": 0,
         "task_steps": 2500,
-        "self_rounds": 3,
+        "self_rounds": 4,
         "self_steps": 800,
     },
     "quick": {

@@ -20,7 +20,7 @@ from hou_synth.normalise import reinhard
 from train.callbacks import spared
 from train.task import signed
 
-SURE, DOUBTFUL = 0.9, 0.8  # least mean probability of a nucleus, and of one that is not known
+SURE, DOUBTFUL = 0.85, 0.6  # least mean probability of a nucleus, and of one that is not known
 AT_FIRST = 0.8, 0.35  # the same in the first round, when the network is less sure of real nuclei
 SOLIDITY = 0.9  # least share of a sure nucleus's convex hull that it fills
 TILES = 512  # most tiles in a round
