@@ -23,13 +23,14 @@ def dark(images):
 
 
 def test_only_confident_and_convex_nuclei_are_sure():
-    segmentation = np.zeros((64, 192), np.float32)
+    segmentation = np.zeros((64, 256), np.float32)
     cv2.circle(segmentation, (32, 32), 12, 0.97, -1)
-    cv2.circle(segmentation, (96, 32), 12, 0.85, -1)
+    cv2.circle(segmentation, (96, 32), 12, 0.75, -1)
+    cv2.circle(segmentation, (224, 32), 12, 0.59, -1)
     cv2.ellipse(segmentation, (160, 32), (16, 16), 0, 0, 270, 0.97, 5)
     labels = pseudo.sure(segmentation, segmentation, SETTINGS.instances)
     assert labels[32, 32] > 0 and labels[32, 96] == patches.UNKNOWN and labels[32, 176] == patches.UNKNOWN
-    assert (labels[segmentation == 0] <= 0).all() and (labels[:, 60:68] == 0).all()
+    assert (labels[segmentation == 0] <= 0).all() and (labels[:, 60:68] == 0).all() and (labels[:, 192:] == 0).all()
 
 
 def test_symmetric_maps_are_those_of_both_views():

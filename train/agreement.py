@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable
 
 import cv2
@@ -76,24 +75,59 @@ def criterion(network, images, settings=instances.DEFAULT):
             f"Expected uint8 images of shape (n, h, w, 3), sides multiples of {MULTIPLE}. "
             f"Received: {images.dtype} of shape {images.shape}."
         )
-    plain = nuclei(network, images, settings)
-    parts = {name: alike(plain, seen(network, images, view, settings)) for name, view in VIEWS.items()}
-    agreement = float(np.mean(list(parts.values())))
-    found = amount(shares(plain), shares([inference.otsu_nuclei(image) for image in images]))
-    return {"criterion": agreement * found, "agreement": agreement, "amount": found, **parts}
+    return judged(maps(network, images), otsu_shares(images), settings)
 
 
-def nuclei(network, images, settings, back=lambda mapped: mapped):
-    """Label maps of images (n, h, w, 3), list of (h, w) int32; `back` is applied to the network's maps."""
-    batches = (images[first : first + BATCH] for first in range(0, len(images), BATCH))
-    maps = itertools.chain.from_iterable(inference.outputs(network, batch) for batch in batches)
-    return [instances.nuclei(*(back(np.ascontiguousarray(m[..., i])) for i in range(2)), settings) for m in maps]
+def maps(network, images):
+    """A network's maps of images and of their views, on the pixels of the images.
+
+    Args:
+        network: callable, see `hou_synth.inference`.
+        images: as for `criterion`.
+
+    Returns:
+        Dict of "plain" and the names of `VIEWS` to lists of (h, w, 2) float32, segmentation and detection.
+    """
+    found = {"plain": list(outputs(network, images))}
+    for name, view in VIEWS.items():
+        changed = outputs(network, np.stack([view.there(image) for image in images]))
+        back = ([view.back(np.ascontiguousarray(m[..., i]), images.shape[1:3]) for i in range(2)] for m in changed)
+        found[name] = [np.stack(pair, axis=-1) for pair in back]
+    return found
 
 
-def seen(network, images, view, settings):
-    """Label maps of a view of images, on the pixels of the images."""
-    changed = np.stack([view.there(image) for image in images])
-    return nuclei(network, changed, settings, lambda mapped: view.back(mapped, images.shape[1:3]))
+def outputs(network, images):
+    """Yields a network's maps of images (n, h, w, 3), (h, w, 2) float32, `BATCH` images a call."""
+    for first in range(0, len(images), BATCH):
+        yield from inference.outputs(network, images[first : first + BATCH])
+
+
+def judged(maps, expected, settings):
+    """The criterion of maps that are there already: `criterion` for other thresholds.
+
+    Args:
+        maps: as `maps` returns them.
+        expected: as `otsu_shares` returns them.
+        settings: thresholds and sizes, an `Instances`.
+
+    Returns:
+        As `criterion`.
+    """
+    found = {name: nuclei(each, settings) for name, each in maps.items()}
+    plain = found.pop("plain")
+    parts = {name: alike(plain, each) for name, each in found.items()}
+    agreement, share = float(np.mean(list(parts.values()))), amount(shares(plain), expected)
+    return {"criterion": agreement * share, "agreement": agreement, "amount": share, **parts}
+
+
+def nuclei(maps, settings):
+    """Label maps, list of (h, w) int32, of maps (h, w, 2)."""
+    return [instances.nuclei(*np.ascontiguousarray(m.transpose(2, 0, 1)), settings) for m in maps]
+
+
+def otsu_shares(images):
+    """Share of each image that Otsu's threshold calls nucleus, (n,) float64."""
+    return shares([inference.otsu_nuclei(image) for image in images])
 
 
 def alike(ones, others):

@@ -1,0 +1,108 @@
+"""Which thresholds suit a run's network, without a label: `python -m train.thresholds --run DIR`.
+
+The criterion alone cannot choose them, as nuclei that are merged in every view agree with themselves. Nor can painted
+patches, whose borders are clearer than real ones. Their product rises with both [ours].
+"""
+
+import argparse
+import dataclasses
+import itertools
+import pathlib
+import sys
+
+import numpy as np
+from tqdm import tqdm
+
+from data import synthetic
+from hou_synth import command, files, metrics, tables
+from train import agreement, choice, pseudo, runs
+
+TRIED = {"seed_height": (0.15, 0.25, 0.35, 0.45), "mean_min": (0.55, 0.65, 0.75, 0.85), "line": (0, 1, 2)}  # ours
+COLUMNS = (*TRIED, "criterion", "painted_pq", "product")
+PAINTED = 64  # unseen painted patches; ours
+SETS = 2  # of `choice.CROPS` crops of the tiles; ours
+
+
+def judged(trainer, bank, settings):
+    """Judges every combination of `TRIED`.
+
+    Args:
+        trainer: `train.task.TaskTrainer`, whose task network gives the maps.
+        bank: `data.tiles.Bank`.
+        settings: `Config`, whose other thresholds stay.
+
+    Returns:
+        List of dicts of `COLUMNS`, best first: the mean criterion of `SETS` sets of crops (`train.agreement`), the mean
+        PQ on painted patches as large as the crops, and the product of both.
+
+    Raises:
+        ValueError: if no tile is large enough for a crop.
+    """
+    sets = [choice.crops(bank, settings.schedule.seed + number) for number in range(SETS)]
+    if sets[0] is None:
+        raise ValueError(
+            f"Expected tiles of at least {agreement.MULTIPLE}x{agreement.MULTIPLE} pixels. Received: none."
+        )
+    network = pseudo.callable_of(trainer)
+    seen = [(agreement.maps(network, crops), agreement.otsu_shares(crops)) for crops in sets]
+    maps, truths = painted(trainer, bank, settings, sets[0].shape[1])
+    rows = []
+    for values in tqdm(list(itertools.product(*TRIED.values())), "thresholds", disable=None):
+        chosen = dict(zip(TRIED, values, strict=True))
+        tried = dataclasses.replace(settings.instances, **chosen)
+        criterion = float(np.mean([agreement.judged(*each, tried)["criterion"] for each in seen]))
+        pairs = zip(agreement.nuclei(maps, tried), truths, strict=True)
+        quality = float(np.mean([metrics.panoptic(*pair).pq for pair in pairs]))
+        rows.append({**chosen, "criterion": criterion, "painted_pq": quality, "product": criterion * quality})
+    return sorted(rows, key=lambda row: -row["product"])
+
+
+def painted(trainer, bank, settings, side):
+    """Maps of unseen synthetic patches, refined if the run refines, and their true nuclei.
+
+    Returns:
+        List of (s, s, 2) float32, list of (s, s) int32.
+    """
+    seed = settings.schedule.seed + 2**31  # as `train.sheet.unseen`
+    examples = [synthetic.example(bank, seed, index, side, settings.synthesis) for index in range(PAINTED)]
+    maps = []
+    for first in range(0, PAINTED, agreement.BATCH):
+        batch = examples[first : first + agreement.BATCH]
+        image, reference = (np.stack([getattr(e, name) for e in batch]) for name in ("image", "reference"))
+        found = trainer.probabilities(trainer.patch(image, reference))
+        maps += list(np.concatenate([found[name].numpy() for name in ("segmentation", "detection")], axis=-1))
+    return maps, [example.labels.astype(np.int32) for example in examples]
+
+
+def arguments(argv):
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.thresholds",
+        description="Compare thresholds from maps to nuclei for the network of a run, without a label; best first.",
+    )
+    parser.add_argument("--run", required=True, type=pathlib.Path, help="run folder of train.universal")
+    parser.add_argument("--tiles", help="folder of tiles to use instead of the run's")
+    parser.add_argument("--out", type=pathlib.Path, help="CSV file for the table")
+    args = parser.parse_args(argv)
+    if args.out:
+        files.refuse_existing(args.out)
+    return args
+
+
+@command.command
+def main(argv=None):
+    """Prints the table; returns the exit code."""
+    args = arguments(argv)
+    settings = runs.settings(args.run)
+    bank, trainer = runs.bank(args.run, settings, args.tiles), runs.load(args.run, settings)
+    rows = judged(trainer, bank, settings)
+    lines = [[str(row[c]) if c in TRIED else f"{row[c]:.4f}" for c in COLUMNS] for row in rows]
+    print(tables.aligned([list(COLUMNS), *lines], 0))
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        files.write_csv(args.out, rows, COLUMNS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
