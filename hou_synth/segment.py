@@ -6,6 +6,7 @@ import errno
 import functools
 import glob
 import itertools
+import os
 import pathlib
 import sys
 from collections.abc import Callable
@@ -212,4 +213,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TensorFlow then begins without Keras, a second sooner
     sys.exit(main())

@@ -59,20 +59,25 @@ def tile():
 
 @pytest.fixture(scope="module")
 def segmented(tile, tmp_path_factory):
-    """An empty folder in which `segment IMAGE` ran as a command of its own, and what it printed."""
+    """An empty folder in which `segment IMAGE` ran as a command of its own, what it printed, and imported modules."""
     folder = tmp_path_factory.mktemp("elsewhere")
     files.write_png(folder / "tile.png", tile)
-    command = [sys.executable, "-m", "hou_synth.segment", "tile.png"]
+    command = [sys.executable, "-X", "importtime", "-m", "hou_synth.segment", "tile.png"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return folder, done.stdout, {line.rsplit("|", 1)[-1].strip() for line in lines}
 
 
 def test_the_shortest_command_writes_all_results_and_says_where(segmented):
-    folder, printed = segmented
+    folder, printed, _ = segmented
     names = ["tile.csv", "tile.geojson", "tile_labels.png", "tile_overlay.png"]
     assert sorted(path.name for path in (folder / "segmented").iterdir()) == names
     assert printed == "overlay: segmented/tile_overlay.png\n"
+
+
+def test_it_begins_without_what_a_savedmodel_does_not_need(segmented):
+    assert "tensorflow" in segmented[2] and not segmented[2] & {"keras", "matplotlib"}
 
 
 def test_the_nuclei_that_it_finds_are_the_blue_ones(segmented, tile):
