@@ -165,6 +165,7 @@ class Instances:
     mean_min: float = 0.0  # nuclei of a lower mean probability are discarded; ours
     line: int = 0  # width of the background between touching nuclei, 0 to 2 pixels; ours
     area_min: int = 20  # nuclei under this many pixels are discarded
+    transposed: bool = False  # whether the maps are the mean of those of an image and of its transpose; ours
     typical_area: float = 0.0  # if positive, images are enlarged until their nuclei's median area is this; ours
 
 
@@ -271,6 +272,7 @@ _OUR_TRAINING = {
     "segmentation_threshold": 0.5,
     "compactness": 0.0,  # this and the four below were chosen with the labels of kumar16
     "seed_height": 0.25,  # lower parts crowded nuclei better, higher keeps large ones whole
+    "transposed": True,
     "typical_area": 400.0,  # about what most tissue has; images of nuclei from 256 on are left as they are
     "line": 1,
     "mean_min": 0.65,  # label-free networks score best at 0.8, supervised ones, which are less sure, at 0.6
@@ -323,7 +325,7 @@ PRESETS = {
         "joint_rounds": 0,
         "final_steps": 0,
         "task_steps": 2500,
-        "self_rounds": 4,
+        "self_rounds": 3,
         "self_steps": 800,
     },
     "quick": {

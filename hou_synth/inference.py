@@ -5,6 +5,7 @@ A network takes (b, h, w, 3) uint8 RGB and returns a dict with "segmentation" an
 """
 
 import collections
+import functools
 import hashlib
 import math
 import os
@@ -31,7 +32,7 @@ ENLARGED_MAX = 64 * 10**6  # pixels of an enlarged image, about 4 GB of memory; 
 COUNT_MIN = 5  # nuclei whose median area says something; ours
 
 
-def probabilities(network, image, window=512, overlap=64, batch=4, parallel=1):
+def probabilities(network, image, window=576, overlap=64, batch=1, parallel=1):
     """Maps of an image of any size, stitched from overlapping windows of one size.
 
     Windows reach `overlap / 2` beyond the image, which is mirrored there. Where two meet, both fade linearly
@@ -41,7 +42,8 @@ def probabilities(network, image, window=512, overlap=64, batch=4, parallel=1):
     Args:
         network: callable, see above.
         image: (h, w, 3) uint8 RGB.
-        window: largest side of a window, a multiple of 32; small images take smaller windows.
+        window: largest side of a window, a multiple of 32; small images take smaller windows. Four of the default
+            cover a 1000x1000 image.
         overlap: least overlap of two windows, in pixels.
         batch: most windows in one call.
         parallel: calls of the network at once, each in a thread; the maps do not depend on it.
@@ -72,6 +74,13 @@ def probabilities(network, image, window=512, overlap=64, batch=4, parallel=1):
     stitched = stitch(network, mirrored, places, weight, batch, parallel)
     inner = np.s_[margin : margin + image.shape[0], margin : margin + image.shape[1]]
     return tuple(np.ascontiguousarray(stitched[inner + (i,)]) for i in range(len(OUTPUTS)))
+
+
+def symmetric(network, image, **tiling):
+    """Mean maps of an image and of its transpose, as `probabilities`."""
+    one = probabilities(network, image, **tiling)
+    other = probabilities(network, cv2.transpose(image), **tiling)
+    return tuple((map_ + cv2.transpose(turned)) / 2.0 for map_, turned in zip(one, other, strict=True))
 
 
 def starts(side, window, overlap):
@@ -158,10 +167,11 @@ def segment(network, image, normalise=True, microns_per_pixel=None, settings=ins
     """
     resampled = at_40x(image, microns_per_pixel)
     resampled = reinhard(resampled) if normalise else resampled
-    labels = instances.nuclei(*probabilities(network, resampled, **tiling), settings)
+    maps = functools.partial(symmetric if settings.transposed else probabilities, network, **tiling)
+    labels = instances.nuclei(*maps(resampled), settings)
     scale = enlargement(labels, settings.typical_area)
     if scale > 1:
-        large = instances.nuclei(*probabilities(network, resized(resampled, scale), **tiling), settings)
+        large = instances.nuclei(*maps(resized(resampled, scale)), settings)
         labels = instances.consecutive(on_pixels(large, labels.shape), settings.area_min)
     return on_pixels(labels, image.shape[:2])
 

@@ -211,6 +211,32 @@ def test_a_second_look_adds_no_fragments():
     assert nuclei.max() == 5 and np.bincount(nuclei.ravel())[1:].min() >= 20
 
 
+def uneven_network(images):
+    """A network whose maps rise from the left to the right."""
+    ramp = np.broadcast_to(np.linspace(0, 1, images.shape[2], dtype=np.float32)[None, None, :, None], images.shape)
+    return {"segmentation": ramp[..., :1], "detection": ramp[..., :1]}
+
+
+def test_symmetric_maps_are_those_of_both_views():
+    one, other = inference.symmetric(uneven_network, np.zeros((64, 96, 3), np.uint8), overlap=0)
+    rows, columns = np.linspace(0, 1, 64)[:, None], np.linspace(0, 1, 96)[None]
+    np.testing.assert_allclose(one, (rows + columns) / 2, atol=1e-6)
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("transposed", "slanted"), [(False, False), (True, True)])
+def test_segment_looks_at_the_transposed_image_if_asked(transposed, slanted):
+    nuclei = inference.segment(
+        uneven_network,
+        np.zeros((64, 96, 3), np.uint8),
+        False,
+        None,
+        config.Instances(transposed=transposed, segmentation_threshold=0.5),
+        overlap=0,
+    )
+    assert (nuclei[2, 50] > 0) != slanted and nuclei[60, 90] > 0 and nuclei[2, 5] == 0
+
+
 def test_few_nuclei_say_nothing_about_their_size():
     labels = np.zeros((50, 50), np.int32)
     for number in range(1, 5):

@@ -33,15 +33,6 @@ def test_only_confident_and_convex_nuclei_are_sure():
     assert (labels[segmentation == 0] <= 0).all() and (labels[:, 60:68] == 0).all() and (labels[:, 192:] == 0).all()
 
 
-def test_symmetric_maps_are_those_of_both_views():
-    def uneven(images):
-        ramp = np.broadcast_to(np.linspace(0, 1, images.shape[2], dtype=np.float32)[None, None, :, None], images.shape)
-        return {"segmentation": ramp[..., :1], "detection": ramp[..., :1]}
-
-    one, _ = pseudo.symmetric(uneven, np.zeros((64, 64, 3), np.uint8))
-    assert np.allclose(one, one.T) and one[0, 0] < 0.3 and one[-1, -1] > 0.7
-
-
 def test_labels_are_kept_and_read_again(bank, tmp_path):
     trainer = types.SimpleNamespace(probabilities=dark)
     made = pseudo.labelled(trainer, bank, SETTINGS, tmp_path / "self1", 1)

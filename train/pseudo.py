@@ -7,7 +7,6 @@ and its outline convex enough for a single one; doubtful ones count neither as n
 import dataclasses
 import functools
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from skimage.measure import regionprops
@@ -51,7 +50,7 @@ def labelled(trainer, bank, settings, folder, round):
         path = folder / f"{number:06}.npz"
         nuclei = np.load(path)["labels"] if path.exists() else None
         if nuclei is None:
-            nuclei = sure(*symmetric(network, image), settings.instances, *limits)
+            nuclei = sure(*inference.symmetric(network, image), settings.instances, *limits)
             with spared(), files.replacing(path) as partial, open(partial, "wb") as file:
                 np.savez_compressed(file, labels=nuclei)
         made.append(Labelled(tile.name, tile.type, image, nuclei, inference.MICRONS_PER_PIXEL))
@@ -72,13 +71,6 @@ def window(random, image):
     """A random part of an image, of at most `SIDE` pixels a side."""
     top, left = (int(random.integers(max(length - SIDE, 0) + 1)) for length in image.shape[:2])
     return np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])
-
-
-def symmetric(network, image):
-    """Mean maps of an image and of its transpose, two (h, w) float32."""
-    one = inference.probabilities(network, image)
-    other = inference.probabilities(network, cv2.transpose(image))
-    return tuple((map_ + cv2.transpose(turned)) / 2.0 for map_, turned in zip(one, other, strict=True))
 
 
 def sure(segmentation, detection, settings, least=SURE, doubtful=DOUBTFUL):
