@@ -279,11 +279,12 @@ def test_warm_up_asks_every_signature_in_every_batch_size_and_is_answered(export
     assert asked == {(name, count) for name in served for count in warmup.BATCHES} and len(found) == len(asked)
     assert path.stat().st_size < 10e6 and warmup.BATCHES == (1, 2, 4, 8)
     window = inspect.signature(inference.probabilities).parameters["window"].default
+    assert 0.8 * window < warmup.WINDOW <= window
     for name, inputs in found:
         answer = served[name](**{key: tf.constant(value) for key, value in inputs.items()})
         if name in ("serving_default", "encoded"):
             count = len(next(iter(inputs.values())))
-            assert answer["segmentation"].shape == (count, window, window, 1)
+            assert answer["segmentation"].shape == (count, warmup.WINDOW, warmup.WINDOW, 1)
         if name == "refine":
             assert inputs["synthetic"].shape[1:] == (64, 64, 3) and np.isfinite(answer["weight"]).all()
         if name == "document":

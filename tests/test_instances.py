@@ -206,6 +206,7 @@ def test_release_and_paper_keep_the_published_rule():
         c = config.preset(name).instances
         thresholds = (c.detection_sigma, c.detection_threshold, c.segmentation_sigma, c.segmentation_threshold)
         assert (*thresholds, c.compactness, c.seed_height, c.mean_min, c.area_min) == numbers
+        assert (c.line, c.transposed, c.typical_area) == (0, False, 0)
 
 
 def test_area_min_is_the_smallest_area_kept():

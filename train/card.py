@@ -33,10 +33,10 @@ model a second time, enlarged (`hou_synth.inference.segment`). They are in `conf
 `document` tells to clients.
 
 """
-CHOSEN = """Of these, seed_height, compactness, mean_min, typical_area and line of preset {} were chosen by scores on 16
-labelled images (kumar16), the first three an earlier model's. So were settings of the synthesis among about a dozen,
-the limits of self-training, and how much better by the criterion without labels an earlier state must be to be kept.
-Training itself reads no label."""
+CHOSEN = """Of these, compactness, transposed and typical_area of preset {} were chosen by scores on 16 labelled images
+(kumar16); seed_height, mean_min and line by `train.thresholds`, on unlabelled tiles and painted patches. Settings of
+the synthesis among about a dozen, the limits of self-training, and how much better by the criterion without labels an
+earlier state must be to be kept, were chosen by those scores too. Training itself reads no label."""
 MAPS = """For each pixel it returns two numbers from 0 to 1:
 
 - `segmentation`: {}
