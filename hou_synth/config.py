@@ -270,12 +270,12 @@ _OUR_TRAINING = {
     "detection_sigma": 2.0,  # a core is wider than a centre
     "detection_threshold": 0.5,
     "segmentation_threshold": 0.5,
-    "compactness": 0.0,  # this, transposed and typical_area were chosen with the labels of kumar16
+    "compactness": 0.0,  # this and the next four were chosen with the labels of kumar16
     "transposed": True,
     "typical_area": 400.0,  # about what most tissue has; images of nuclei from 256 on are left as they are
-    "seed_height": 0.3,  # lower parts crowded nuclei better, higher keeps large ones whole; train.thresholds
-    "mean_min": 0.65,  # the same; with labels: label-free networks score best at 0.8, supervised ones at 0.6
-    "line": 2,  # the same
+    "seed_height": 0.25,  # lower parts crowded nuclei better, higher keeps large ones whole
+    "mean_min": 0.65,  # label-free networks score best at 0.8, supervised ones, which are less sure, at 0.6
+    "line": 2,  # without labels, by train.thresholds
     "optimizer": "adam",
     "refiner_rate": 1e-4,
     "discriminator_rate": 2e-4,  # 5e-4 and 1e-3 spike and learn later
@@ -327,6 +327,8 @@ PRESETS = {
         "task_steps": 2500,
         "self_rounds": 3,
         "self_steps": 800,
+        "seed_height": 0.5,  # this and mean_min without labels, by train.thresholds
+        "mean_min": 0.75,
     },
     "quick": {
         **_OUR_SYNTHESIS,

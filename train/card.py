@@ -34,9 +34,10 @@ model a second time, enlarged (`hou_synth.inference.segment`). They are in `conf
 
 """
 CHOSEN = """Of these, compactness, transposed and typical_area of preset {} were chosen by scores on 16 labelled images
-(kumar16); seed_height, mean_min and line by `train.thresholds`, on unlabelled tiles and painted patches. Settings of
-the synthesis among about a dozen, the limits of self-training, and how much better by the criterion without labels an
-earlier state must be to be kept, were chosen by those scores too. Training itself reads no label."""
+(kumar16), and seed_height and mean_min too, but for preset thorough. There these two, and line in all, were chosen
+without labels, by `train.thresholds`, whose rule was set after seeing such scores. Settings of the synthesis among
+about a dozen, the limits of self-training, and how much better by the criterion without labels an earlier state must be
+to be kept, were chosen by those scores. Training itself reads no label."""
 MAPS = """For each pixel it returns two numbers from 0 to 1:
 
 - `segmentation`: {}

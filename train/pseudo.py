@@ -21,6 +21,7 @@ from train.task import signed
 
 SURE, DOUBTFUL = 0.85, 0.6  # least mean probability of a nucleus, and of one that is not known
 AT_FIRST = 0.8, 0.35  # the same in the first round, when the network is less sure of real nuclei
+SEED_HEIGHT = 0.25  # of labels at most: they had better part a nucleus, which is then not convex, than merge two
 SOLIDITY = 0.9  # least share of a sure nucleus's convex hull that it fills
 TILES = 512  # most tiles in a round
 SIDE = 1000  # largest side of what is taken of a tile, in pixels
@@ -86,7 +87,9 @@ def sure(segmentation, detection, settings, least=SURE, doubtful=DOUBTFUL):
     Returns:
         (h, w) int32: ids, 0 for background, `UNKNOWN` for nuclei that are doubtful.
     """
-    found = instances.nuclei(segmentation, detection, dataclasses.replace(settings, mean_min=doubtful, line=0))
+    height = min(settings.seed_height, SEED_HEIGHT)
+    settings = dataclasses.replace(settings, seed_height=height, mean_min=doubtful, line=0)
+    found = instances.nuclei(segmentation, detection, settings)
     regions = regionprops(found, intensity_image=segmentation)
     identity = np.zeros(len(regions) + 1, np.int32)
     for region in regions:

@@ -1,7 +1,8 @@
 """Which thresholds suit a run's network, without a label: `python -m train.thresholds --run DIR`.
 
 The criterion alone cannot choose them, as nuclei that are merged in every view agree with themselves. Nor can painted
-patches, whose borders are clearer than real ones. Their product rises with both [ours].
+patches, whose borders are clearer than real ones. So both must be good: of the settings whose product of the two is not
+certainly lower than the best, the one whose nuclei agree best is chosen [ours].
 """
 
 import argparse
@@ -17,8 +18,8 @@ from data import synthetic
 from hou_synth import command, files, metrics, tables
 from train import agreement, choice, pseudo, runs
 
-TRIED = {"seed_height": (0.2, 0.25, 0.3, 0.35, 0.4), "mean_min": (0.55, 0.65, 0.75), "line": (0, 1, 2)}  # ours
-COLUMNS = (*TRIED, "criterion", "painted_pq", "product")
+TRIED = {"seed_height": (0.2, 0.3, 0.4, 0.5), "mean_min": (0.55, 0.65, 0.75, 0.85), "line": (0, 1, 2)}  # ours
+COLUMNS = (*TRIED, "agreement", "criterion", "painted_pq", "product")
 PAINTED = 192  # unseen painted patches; of 60 the PQ of two settings still differs by 0.01 from set to set; ours
 SETS = 2  # of `choice.CROPS` crops of the tiles; ours
 
@@ -32,8 +33,8 @@ def judged(trainer, bank, settings):
         settings: `Config`, whose other thresholds stay.
 
     Returns:
-        List of dicts of `COLUMNS`, best first: the mean criterion of `SETS` sets of crops (`train.agreement`), the mean
-        PQ on painted patches as large as the crops, and the product of both.
+        List of dicts of `COLUMNS`, in the order of `ranked`: the mean agreement and criterion of `SETS` sets of crops
+        (`train.agreement`), the mean PQ on painted patches as large as the crops, and the product of the last two.
 
     Raises:
         ValueError: if no tile is large enough for a crop.
@@ -50,11 +51,24 @@ def judged(trainer, bank, settings):
     for values in tqdm(list(itertools.product(*TRIED.values())), "thresholds", disable=None):
         chosen = dict(zip(TRIED, values, strict=True))
         tried = dataclasses.replace(settings.instances, **chosen)
-        criterion = float(np.mean([agreement.judged(*each, tried)["criterion"] for each in seen]))
+        parts = [agreement.judged(*each, tried) for each in seen]
+        means = {name: float(np.mean([part[name] for part in parts])) for name in ("agreement", "criterion")}
         pairs = zip(agreement.nuclei(maps, tried), truths, strict=True)
         quality = float(np.mean([metrics.panoptic(*pair).pq for pair in pairs]))
-        rows.append({**chosen, "criterion": criterion, "painted_pq": quality, "product": criterion * quality})
-    return sorted(rows, key=lambda row: -row["product"])
+        rows.append({**chosen, **means, "painted_pq": quality, "product": means["criterion"] * quality})
+    return ranked(rows)
+
+
+def ranked(rows):
+    """Rows whose product is not certainly lower than the best come first, by agreement; then the others, by product.
+
+    What is certain is a difference of the criterion of over `train.choice.ERROR`, at the best row's PQ.
+    """
+    best = max(rows, key=lambda row: row["product"])
+    least = best["product"] - choice.ERROR * best["painted_pq"]
+    close = [row for row in rows if row["product"] >= least]
+    others = [row for row in rows if row["product"] < least]
+    return sorted(close, key=lambda row: -row["agreement"]) + sorted(others, key=lambda row: -row["product"])
 
 
 def painted(trainer, bank, settings, side):
