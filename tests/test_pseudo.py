@@ -9,7 +9,7 @@ import tensorflow as tf
 from data import patches, pipeline
 from data.labelled import Labelled
 from data.synthetic import NUCLEUS, UNKNOWN
-from hou_synth import config
+from hou_synth import config, instances
 from train import choice, pseudo
 from train.trainer import UniversalTrainer
 
@@ -31,6 +31,18 @@ def test_only_confident_and_convex_nuclei_are_sure():
     labels = pseudo.sure(segmentation, segmentation, SETTINGS.instances)
     assert labels[32, 32] > 0 and labels[32, 96] == patches.UNKNOWN and labels[32, 176] == patches.UNKNOWN
     assert (labels[segmentation == 0] <= 0).all() and (labels[:, 60:68] == 0).all() and (labels[:, 192:] == 0).all()
+
+
+def test_labels_part_what_the_settings_would_merge():
+    segmentation = np.zeros((64, 96), np.float32)
+    cv2.rectangle(segmentation, (20, 20), (75, 43), 0.97, -1)
+    detection = np.zeros_like(segmentation)
+    for x in (34, 62):
+        cv2.circle(detection, (x, 32), 9, 1.0, -1)
+    detection[24:41, 40:57] = 0.6  # a valley 0.4 deep
+    merging = dataclasses.replace(SETTINGS.instances, detection_sigma=0, seed_height=0.5)
+    assert instances.nuclei(segmentation, detection, merging).max() == 1
+    assert pseudo.sure(segmentation, detection, merging).max() == 2
 
 
 def test_labels_are_kept_and_read_again(bank, tmp_path):

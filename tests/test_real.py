@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -221,6 +222,16 @@ def test_finetuning_goes_on_from_a_served_model_and_by_default_from_the_released
     for one, other in zip(before.trainable_variables, after.trainable_variables, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-6)
     assert json.loads((tmp_path / "run/run.json").read_text())["model"] == str(served / "1/assets.extra")
+
+
+def test_finetuned_networks_may_be_less_sure(finished, folder, tmp_path):
+    sure = tmp_path / "sure"
+    shutil.copytree(finished, sure, ignore=shutil.ignore_patterns("checkpoints"))
+    settings = config.load(sure / "config.json")
+    instances = dataclasses.replace(settings.instances, mean_min=0.75, seed_height=0.5)
+    config.save(dataclasses.replace(settings, instances=instances), sure / "config.json")
+    assert tune(sure, folder, tmp_path / "run", "--updates", 1) == 0
+    assert config.load(tmp_path / "run/config.json").instances == dataclasses.replace(instances, mean_min=0.65)
 
 
 @pytest.mark.parametrize("name", ["config.json", "task.keras"])
