@@ -62,13 +62,16 @@ def judged(trainer, bank, settings):
 def ranked(rows):
     """Rows whose product is not certainly lower than the best come first, by agreement; then the others, by product.
 
-    What is certain is a difference of the criterion of over `train.choice.ERROR`, at the best row's PQ.
+    What is certain is a difference of the criterion of over `train.choice.ERROR`, at the best row's PQ. Of rows that
+    agree equally the one with the higher product comes first, and the other way round.
     """
     best = max(rows, key=lambda row: row["product"])
     least = best["product"] - choice.ERROR * best["painted_pq"]
     close = [row for row in rows if row["product"] >= least]
     others = [row for row in rows if row["product"] < least]
-    return sorted(close, key=lambda row: -row["agreement"]) + sorted(others, key=lambda row: -row["product"])
+    close.sort(key=lambda row: (row["agreement"], row["product"]), reverse=True)
+    others.sort(key=lambda row: (row["product"], row["agreement"]), reverse=True)
+    return close + others
 
 
 def painted(trainer, bank, settings, side):
