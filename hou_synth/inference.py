@@ -5,7 +5,6 @@ A network takes (b, h, w, 3) uint8 RGB and returns a dict with "segmentation" an
 """
 
 import collections
-import functools
 import hashlib
 import math
 import os
@@ -23,6 +22,7 @@ from hou_synth.normalise import reinhard
 
 MICRONS_PER_PIXEL = 0.25  # resolution of the networks, 40X
 TOLERANCE = 0.05  # images within this relative distance of it are not resampled; ours
+WINDOW = 1088  # largest side of a window: one covers a 1000x1000 image and 32 pixels around it; ours
 STEP = 32  # sides of windows are multiples of this, which suits up to five pools; ours
 HOLE_MAX = 200  # holes of the baseline's mask up to the area of a nucleus of radius 8 are filled; ours
 OUTPUTS = ("segmentation", "detection")
@@ -32,7 +32,7 @@ ENLARGED_MAX = 64 * 10**6  # pixels of an enlarged image, about 4 GB of memory; 
 COUNT_MIN = 5  # nuclei whose median area says something; ours
 
 
-def probabilities(network, image, window=576, overlap=64, batch=1, parallel=1):
+def probabilities(network, image, window=WINDOW, overlap=64, batch=1, parallel=1):
     """Maps of an image of any size, stitched from overlapping windows of one size.
 
     Windows reach `overlap / 2` beyond the image, which is mirrored there. Where two meet, both fade linearly
@@ -42,8 +42,7 @@ def probabilities(network, image, window=576, overlap=64, batch=1, parallel=1):
     Args:
         network: callable, see above.
         image: (h, w, 3) uint8 RGB.
-        window: largest side of a window, a multiple of 32; small images take smaller windows. Four of the default
-            cover a 1000x1000 image.
+        window: largest side of a window, a multiple of 32; small images take smaller windows.
         overlap: least overlap of two windows, in pixels.
         batch: most windows in one call.
         parallel: calls of the network at once, each in a thread; the maps do not depend on it.
@@ -76,15 +75,18 @@ def probabilities(network, image, window=576, overlap=64, batch=1, parallel=1):
     return tuple(np.ascontiguousarray(stitched[inner + (i,)]) for i in range(len(OUTPUTS)))
 
 
-def symmetric(network, image, **tiling):
-    """Mean maps of an image and of its transpose, as `probabilities`."""
-    one = probabilities(network, image, **tiling)
+def symmetric(network, image, maps=None, **tiling):
+    """Mean maps of an image and of its transpose, as `probabilities`; `maps` are the image's if they are known."""
+    maps = maps or probabilities(network, image, **tiling)
     other = probabilities(network, cv2.transpose(image), **tiling)
-    return tuple((map_ + cv2.transpose(turned)) / 2.0 for map_, turned in zip(one, other, strict=True))
+    return tuple((map_ + cv2.transpose(turned)) / 2.0 for map_, turned in zip(maps, other, strict=True))
 
 
 def starts(side, window, overlap):
     """Where windows begin along one side of the mirrored image, and how long they are.
+
+    With an overlap that is a multiple of 32 all windows begin at one, so a network's pools meet the same pixels in all,
+    and maps hardly depend on `window`.
 
     Returns:
         Integer array of starts from 0, evenly spread, and the windows' length, at most `window`.
@@ -92,8 +94,7 @@ def starts(side, window, overlap):
     extent = side + 2 * (overlap // 2)
     count = max(math.ceil((extent - overlap) / (window - overlap)), 1)
     length = math.ceil((extent + (count - 1) * overlap) / count / STEP) * STEP
-    length = min(length, window)
-    return np.linspace(0, max(extent - length, 0), count).astype(int), length
+    return np.arange(count) * (length - overlap), length
 
 
 def fade(length, overlap):
@@ -150,6 +151,7 @@ def segment(network, image, normalise=True, microns_per_pixel=None, settings=ins
 
     Networks part small nuclei better when they are shown larger. So an image is looked at a second time, enlarged, if
     the nuclei of the first look are smaller than `typical_area` [ours; after the diameter of Cellpose, Stringer 2021].
+    With `transposed` the maps are `symmetric`; the first look at an image that is enlarged does without.
 
     Args:
         network: callable, see above.
@@ -167,12 +169,17 @@ def segment(network, image, normalise=True, microns_per_pixel=None, settings=ins
     """
     resampled = at_40x(image, microns_per_pixel)
     resampled = reinhard(resampled) if normalise else resampled
-    maps = functools.partial(symmetric if settings.transposed else probabilities, network, **tiling)
-    labels = instances.nuclei(*maps(resampled), settings)
+    maps = probabilities(network, resampled, **tiling)
+    labels = instances.nuclei(*maps, settings)
     scale = enlargement(labels, settings.typical_area)
     if scale > 1:
-        large = instances.nuclei(*maps(resized(resampled, scale)), settings)
-        labels = instances.consecutive(on_pixels(large, labels.shape), settings.area_min)
+        resampled = resized(resampled, scale)
+        maps = probabilities(network, resampled, **tiling)
+    if settings.transposed:
+        maps = symmetric(network, resampled, maps, **tiling)
+    if settings.transposed or scale > 1:
+        found = instances.nuclei(*maps, settings)
+        labels = instances.consecutive(on_pixels(found, labels.shape), settings.area_min)
     return on_pixels(labels, image.shape[:2])
 
 

@@ -95,7 +95,7 @@ def clear(folder):
     folder.rmdir()
 
 
-def segment(network, slide, folder, colours, settings=instances.DEFAULT, parallel=1):
+def segment(network, slide, folder, colours, settings=instances.DEFAULT, **tiling):
     """Computes the tiles of a slide that its folder does not hold yet.
 
     Args:
@@ -104,7 +104,7 @@ def segment(network, slide, folder, colours, settings=instances.DEFAULT, paralle
         folder: the tiles' folder, after `begin`.
         colours: what `begin` returned.
         settings: thresholds and sizes, an `Instances`.
-        parallel: calls of the network at once.
+        **tiling: of `inference.probabilities`.
 
     Raises:
         ValueError: from reading the slide or from the network; the finished tiles are kept.
@@ -115,7 +115,7 @@ def segment(network, slide, folder, colours, settings=instances.DEFAULT, paralle
     progress = tqdm(places, slide.path.name, unit="tile", disable=None)
     for index, place in enumerate(progress):
         if counts[index] is None:
-            found = tile(network, slide, place, colours, settings, parallel)
+            found = tile(network, slide, place, colours, settings, **tiling)
             found = unclaimed(found, claimed(folder, slide, places[:index], place))
             quip.write(folder, place, slide, found, settings)
             nuclei += len(found)
@@ -129,7 +129,7 @@ def kept(folder, slide):
     return f"{done} of {len(places)} tiles are kept in {folder}; the same command goes on from there."
 
 
-def tile(network, slide, place, colours, settings, parallel=1):
+def tile(network, slide, place, colours, settings, **tiling):
     """Nuclei of a tile whose centroid lies in its core or the band around it, as `quip.read` yields them."""
     margin = round(slides.MARGIN / slide.scale)
     whole = place.grown(margin, slide.width, slide.height)
@@ -137,7 +137,7 @@ def tile(network, slide, place, colours, settings, parallel=1):
     if slides.blank(image):
         return []
     image = image if colours is None else normalise.moved_tissue(image, *colours)
-    labels = inference.segment(network, image, False, None, settings, parallel=parallel)
+    labels = inference.segment(network, image, False, None, settings, **tiling)
     ratio = np.array([whole.width, whole.height]) / labels.shape[::-1]
     band = place.grown(round(BAND / slide.scale), slide.width, slide.height)
     return described(labels, ratio, whole, band, slide)

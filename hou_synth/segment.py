@@ -19,6 +19,7 @@ TILES = ".tiles"  # the folder with the tiles of a slide is named <stem of the s
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a full disk, which the next image would meet too
 PARALLEL = 4  # requests at once to a server; ours
 TIMEOUT = 60.0  # seconds for one of them; ours
+SENT = 576  # largest side of a window that is sent to one, which may join eight in a batch; ours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Model:
     network: Callable  # see `inference`
     settings: config.Instances
     identity: Callable  # () -> text that changes with the model
+    window: int = inference.WINDOW  # largest side of an image that it is given
     failures: tuple[type, ...] = ()  # its exceptions, which the next image would meet too
     close: Callable = lambda: None  # ends calls that are still under way
 
@@ -73,7 +75,12 @@ def remote(args):
     from hou_synth import served  # here, so that a SavedModel needs none of what a server needs
 
     network = served.load(args.server, args.model or released.NAME, timeout=args.timeout or TIMEOUT)
-    return Model(network, network.settings, lambda: network.identity, (served.Unserved,), network.close)
+    return Model(network, network.settings, lambda: network.identity, SENT, (served.Unserved,), network.close)
+
+
+def tiling(args, model):
+    """How `inference.probabilities` is to divide images."""
+    return {"window": model.window, "parallel": args.parallel}
 
 
 def request(path, args, model):
@@ -86,7 +93,7 @@ def segment_image(path, args, model):
     """Segments an image and writes its results."""
     image, resolution = labels.image(path), args.microns_per_pixel
     normalised = not args.no_normalise
-    nuclei = inference.segment(model.network, image, normalised, resolution, model.settings, parallel=args.parallel)
+    nuclei = inference.segment(model.network, image, normalised, resolution, model.settings, **tiling(args, model))
     results.write(args.out / path.stem, image, nuclei, request(path, args, model))
 
 
@@ -119,7 +126,7 @@ def segment_slide(path, args, model):
     if all(output.exists() for output in outputs):
         return
     try:
-        mosaic.segment(model.network, opened, folder, colours, model.settings, args.parallel)
+        mosaic.segment(model.network, opened, folder, colours, model.settings, **tiling(args, model))
     except (ValueError, OSError, KeyboardInterrupt):
         print(mosaic.kept(folder, opened), file=sys.stderr)
         raise

@@ -1,5 +1,8 @@
 """The task network, whichever was asked for, on images of any size."""
 
+import dataclasses
+
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -10,6 +13,30 @@ from models.unet import unet
 def task(networks):
     """The task network that `networks.network` names: `models.unet.unet` or `models.cnn.cnn`."""
     return {"unet": unet, "cnn": cnn}[networks.network](networks)
+
+
+def folded(network, networks):
+    """The same function without batch normalisation, for inference: it is part of the convolutions before it.
+
+    Args:
+        network: task network in float32.
+        networks: its `Networks`.
+
+    Returns:
+        keras.Model of the same inputs and outputs; the network itself if it has no batch normalisation.
+    """
+    if not networks.normalisation:
+        return network
+    plain = task(dataclasses.replace(networks, normalisation=False))
+    layer_of = {layer.name: layer for layer in network.layers}
+    for layer in plain.layers:
+        weights = layer_of[layer.name].get_weights()
+        if norm := layer_of.get(f"{layer.name}_norm"):
+            gamma, beta, mean, variance = norm.get_weights()
+            scale = gamma / np.sqrt(variance + norm.epsilon)
+            weights = [weights[0] * scale, beta - mean * scale]
+        layer.set_weights(weights)
+    return plain
 
 
 def padded(network, images, multiple, training=False):

@@ -1,6 +1,5 @@
 import csv
 import fcntl
-import inspect
 import json
 import os
 import resource
@@ -15,7 +14,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from hou_synth import config, inference, metrics, normalise
+from hou_synth import config, inference, metrics, normalise, segment
 from train import documents, export, meaning, runs, warmup
 
 
@@ -45,6 +44,7 @@ def quick(monkeypatch):
             function(folder)
 
     monkeypatch.setattr(export, "networks", lambda run, settings: (NoNetwork(), None))
+    monkeypatch.setattr(export, "folded", lambda network, networks: network)
     monkeypatch.setattr(export.Served, "save", save)
     monkeypatch.setattr(export.Served, "__init__", lambda *args: None)
     monkeypatch.setattr(warmup, "write", lambda path, *about: path.write_bytes(b"requests"))
@@ -180,6 +180,7 @@ def test_a_disk_without_room_for_the_network(exported, tmp_path, capsys, monkeyp
 
 def test_a_disk_without_room_for_the_requests(run, tmp_path, capsys, monkeypatch, room):
     monkeypatch.setattr(export, "networks", lambda run, settings: (NoNetwork(), None))
+    monkeypatch.setattr(export, "folded", lambda network, networks: network)
     monkeypatch.setattr(export.Served, "save", lambda self, folder: None)
     monkeypatch.setattr(export.Served, "__init__", lambda *args: None)
     room(100_000)
@@ -278,8 +279,7 @@ def test_warm_up_asks_every_signature_in_every_batch_size_and_is_answered(export
     asked = {(name, len(next(iter(inputs.values())))) for name, inputs in found}
     assert asked == {(name, count) for name in served for count in warmup.BATCHES} and len(found) == len(asked)
     assert path.stat().st_size < 10e6 and warmup.BATCHES == (1, 2, 4, 8)
-    window = inspect.signature(inference.probabilities).parameters["window"].default
-    assert 0.8 * window < warmup.WINDOW <= window
+    assert 0.8 * segment.SENT < warmup.WINDOW <= segment.SENT
     for name, inputs in found:
         answer = served[name](**{key: tf.constant(value) for key, value in inputs.items()})
         if name in ("serving_default", "encoded"):

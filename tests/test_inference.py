@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import math
 import threading
 import time
@@ -146,7 +147,22 @@ def test_no_seam_where_windows_disagree(noise):
     assert max(np.abs(np.diff(segmentation, axis=axis)).max() for axis in (0, 1)) < 0.1
 
 
-@pytest.mark.parametrize("wrong", [{"window": 100}, {"window": 0}, {"overlap": -1}, {"overlap": 300}, {"batch": 0}])
+def test_all_windows_begin_at_the_same_pixel_of_a_pool(noise):
+    def pooled(images):
+        """What 32 x 32 pixels have in common, as five pools see it."""
+        blocks = [cv2.resize(each[..., 0], None, fx=1 / 32, fy=1 / 32, interpolation=cv2.INTER_AREA) for each in images]
+        maps = np.stack([np.kron(block, np.ones((32, 32))) for block in blocks])[..., None].astype(np.float32) / 255
+        return {"segmentation": maps, "detection": maps}
+
+    image = cv2.resize(noise, (700, 500))
+    whole = inference.probabilities(pooled, image, window=1088)
+    assert whole[0].std() > 0.01
+    for window in (160, 256, 576):
+        parts = inference.probabilities(pooled, image, window=window)
+        np.testing.assert_allclose(parts[0][:400, :600], whole[0][:400, :600], atol=1e-6)  # the rest is mirrored
+
+
+@pytest.mark.parametrize("wrong", [{"window": 100}, {"window": 0}, {"overlap": -1}, {"overlap": 600}, {"batch": 0}])
 def test_wrong_tiling(noise, wrong):
     with pytest.raises(ValueError, match="window"):
         inference.probabilities(blur_network, noise, **wrong)
@@ -192,6 +208,10 @@ def test_images_of_small_nuclei_are_looked_at_twice(radius, scale):
     nuclei = inference.segment(network, image, False, None, settings, overlap=0)
     sides = [tuple(math.ceil(round(side * factor) / 32) * 32 for side in (128, 160)) for factor in (1, scale)]
     assert [shape[1:3] for shape in network.shapes] == (sides if scale > 1 else sides[:1])
+    both = Recorder(dark_network)
+    inference.segment(both, image, False, None, dataclasses.replace(settings, transposed=True), overlap=0)
+    last = network.shapes[-1][1:3]
+    assert [shape[1:3] for shape in both.shapes] == [*(shape[1:3] for shape in network.shapes), last[::-1]]
     assert nuclei.shape == (128, 160) and nuclei.max() == 20
     assert metrics.dice1(nuclei, (image[..., 1] < 115).astype(np.int32)) > 0.9
     assert inference.segment(Recorder(dark_network), image, False).max() == 20  # off by default

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from models.blocks import convolution, joined, with_code
 from models.cnn import cnn
 from models.discriminator import discriminator, smallest_patch
 from models.refiner import refiner
-from models.task import multiple, padded, task
+from models.task import folded, multiple, padded, task
 from models.unet import unet
 
 PAPER = config.preset("paper").networks
@@ -70,6 +72,21 @@ def test_cnn_sees_about_the_paper_s_patch():
 @pytest.mark.parametrize("network", ["unet", "cnn"])
 def test_task_is_the_network_that_is_asked_for(network):
     assert task(config.preset("quick", network=network).networks).name == network
+
+
+@pytest.mark.parametrize("network", ["unet", "cnn"])
+def test_folded_is_the_same_function_without_batch_normalisation(network):
+    networks = dataclasses.replace(SMALL, network=network, normalisation=True)
+    whole, random = task(networks), np.random.default_rng(0)
+    kept = whole.get_weights()
+    whole.set_weights([w + random.uniform(0, 0.5, w.shape) if w.ndim == 1 else w for w in kept])  # statistics, biases
+    plain = folded(whole, networks)
+    assert count(whole, keras.layers.BatchNormalization) > 0 == count(plain, keras.layers.BatchNormalization)
+    assert folded(plain, dataclasses.replace(networks, normalisation=False)) is plain
+    expected, found = whole(noise(64), training=False), plain(noise(64), training=False)
+    for name, logits in expected.items():
+        assert np.std(logits) > 0.01
+        np.testing.assert_allclose(found[name], logits, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("side", [64, 75, 200])

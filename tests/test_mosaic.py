@@ -62,7 +62,7 @@ def nuclei(path, folder, network=dark, microns=0.25, parallel=1):
     """All nuclei of a slide, in the order of the tiles."""
     opened = slide.Slide(path, microns)
     colours = mosaic.begin(folder, opened, mosaic.request(opened, "model", SETTINGS, False))
-    mosaic.segment(network, opened, folder, colours, SETTINGS, parallel)
+    mosaic.segment(network, opened, folder, colours, SETTINGS, parallel=parallel)
     return list(collection.every(folder, opened))
 
 

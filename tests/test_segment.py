@@ -216,7 +216,7 @@ class Served:
 
     def __init__(self, version=1, failing=()):
         self.settings, self.identity = instances.DEFAULT, f"http://host:8501 cpu/{version}"
-        self.failing, self.calls, self.loaded, self.closed = failing, 0, None, False
+        self.failing, self.calls, self.loaded, self.closed, self.largest = failing, 0, None, False, 0
 
     def load(self, server, model, timeout):
         self.loaded = (server, model, timeout)
@@ -226,6 +226,7 @@ class Served:
         self.calls += 1
         if self.calls in self.failing:
             raise self.Unserved("Expected an answer in 60 seconds. Received: none.")
+        self.largest = max(self.largest, *images.shape[1:3])
         mask = (images[..., 1:2] < 115).astype(np.float32)
         return {"segmentation": mask, "detection": np.zeros_like(mask)}
 
@@ -262,6 +263,13 @@ def test_server_does_what_the_model_does(folder, pyramid, serve):
                 assert one == two
             else:
                 assert path.read_bytes() == other.read_bytes()
+
+
+def test_a_server_gets_windows_that_fit_a_batch(folder, tmp_path, serve):
+    files.write_png(tmp_path / "large.png", np.full((100, 900, 3), 255, np.uint8))
+    server = serve()
+    assert run(folder, tmp_path / "large.png", *SERVER) == 0
+    assert 512 < server.largest <= segment.SENT < inference.WINDOW
 
 
 def test_slide_goes_on_after_the_server_fails(folder, pyramid, serve, capsys):

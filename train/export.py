@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from hou_synth import command, config, files
+from models.task import folded
 from train import documents, runs, warmup
 from train.checkpoints import reason
 from train.signatures import Served
@@ -113,7 +114,7 @@ def export(run, folder, task, refinement=None, scores=(), version=None, result=N
     texts = documents.written(run, folder.name, task, refinement, scores, result)
     with partial(folder) as path:
         try:
-            Served(task, texts, refinement).save(path)
+            Served(folded(task, settings.networks), texts, refinement).save(path)
             extra = path / "assets.extra"
             extra.mkdir()
             for name, text in texts.items():

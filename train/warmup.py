@@ -9,7 +9,7 @@ from data import tissue
 
 NAME = "tf_serving_warmup_requests"  # in assets.extra; Serving's
 BATCHES = (1, 2, 4, 8)  # the sizes that the shipped batching configuration allows; ours
-WINDOW = 512  # side of its image: nearly a window of `hou_synth.inference`, and all that the tissue has
+WINDOW = 512  # side of its image: nearly a window that `hou_synth.segment` sends, and all that the tissue has
 GLASS = 255  # grey level of a slide where there is no tissue
 
 
