@@ -1,14 +1,16 @@
 """Package: the four import packages by name, the released model, what they need, and the optional extras."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
+
+RELEASED = ["universal_unet/1/**"]  # the released models, beside the packages
 
 setup(
     name="hou-synth",
     version="0.1.0",
     description="Nucleus segmentation for H&E histopathology, trained without labels (Hou et al., CVPR 2019)",
     python_requires=">=3.10,<3.14",
-    packages=["hou_synth", "models", "data", "train", "saved_models"],
-    package_data={"saved_models": ["universal_unet/1/**"]},  # the released model, beside the packages
+    packages=[*find_packages(include=["hou_synth*", "models*", "data*", "train*"]), "saved_models"],
+    package_data={"saved_models": RELEASED},
     install_requires=[
         "tensorflow>=2.13",  # the newest is installed; 2.13 to 2.15 only with the extra addons
         "keras>=2.13",

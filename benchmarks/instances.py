@@ -7,7 +7,8 @@ import time
 import cv2
 import numpy as np
 
-from hou_synth import command, config, instances, metrics
+from hou_synth import config, instances, metrics
+from hou_synth.io import command
 
 SIDE = 1000  # of the maps
 NUCLEI, PAIR = 500, 1500  # nuclei that are converted, and nuclei of each map of the measured pair

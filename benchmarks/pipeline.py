@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from benchmarks.synthesis import throughput
 from data import pipeline, tiles
-from hou_synth import command, config
-from train.trainer import UniversalTrainer
+from hou_synth import config
+from hou_synth.io import command
+from train.loop.trainer import UniversalTrainer
 
 UPDATES = (1, 1, 1)  # refiner, discriminator and task updates of the round that is timed
 DEMAND, SIDE = 4000, 200  # patches a second of a fast trainer, and their side

@@ -15,7 +15,8 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from hou_synth import command, inference, released, tables
+from hou_synth import inference, released
+from hou_synth.io import command, tables
 
 RUN = ("keras call", "keras predict", "onnx")  # networks that are measured besides, given a run folder
 CALLS = 5  # least calls behind a figure
@@ -91,7 +92,7 @@ def convert(kept, path):
     """Writes a kept task network as ONNX."""
     import keras
 
-    from train import onnx
+    from train.serving import onnx
 
     onnx.write(keras.saving.load_model(kept, compile=False), path)
 
@@ -201,7 +202,7 @@ def network(name, path):
     if name == "savedmodel":
         return inference.load(path)
     if name == "onnx":
-        from train import onnx
+        from train.serving import onnx
 
         return onnx.network(path)
     return keras_network(name, path)
@@ -212,7 +213,7 @@ def keras_network(name, path):
     import keras
     import tensorflow as tf
 
-    from train import signatures
+    from train.serving import signatures
 
     task = keras.saving.load_model(path, compile=False)
     if name == "keras predict":

@@ -13,7 +13,9 @@ import keras
 import numpy as np
 
 from data import synthetic, tiles
-from hou_synth import command, config, labels, stain, texture
+from hou_synth import config
+from hou_synth.io import command, image_files
+from hou_synth.synthesis import stain, texture
 
 WINDOW = 16  # side of a window in pixels
 INSIDE = 0.75  # share of a nuclear window that nuclei cover
@@ -33,7 +35,10 @@ def main(argv=None):
     settings = config.preset(args.preset).synthesis
     print("folder covered nuclei_covered other_masked filled_accuracy painted_accuracy", flush=True)
     for folder in map(pathlib.Path, args.labelled):
-        images = [(path, labels.image(path), labels.read(labels.partner(path))) for path in labels.find(folder)]
+        images = [
+            (path, image_files.image(path), image_files.read(image_files.partner(path)))
+            for path in image_files.find(folder)
+        ]
         figures = [*coverage(images, settings), filled(images, settings), painted(images, folder, settings)]
         print(folder.name, *(f"{figure:.3f}" for figure in figures), flush=True)
     return 0

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from data import synthetic, tiles, workers
-from hou_synth import command, config
+from hou_synth import config
+from hou_synth.io import command
 
 PAPER = {200: 1000.0}  # milliseconds a patch on one core; paper Sec. 4.1
 RELEASE = {400: 21100.0}  # the released program, median on one core of a 2-core machine of 2026

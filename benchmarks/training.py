@@ -15,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from data import pipeline, tiles
-from hou_synth import command, config
-from train.task import signed
-from train.trainer import UniversalTrainer
+from hou_synth import config
+from hou_synth.io import command
+from train.loop.task_trainer import signed
+from train.loop.trainer import UniversalTrainer
 
 STEPS = {"refine": (1, 0, 0), "discriminate": (0, 1, 0), "segment": (0, 0, 1)}  # name -> updates of its round
 PIXELS = 10 * 75**2  # of a batch on a CPU: 10 patches of the paper's 75x75

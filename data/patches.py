@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 
 from data import synthetic
-from hou_synth import instances, synthesis
+from hou_synth import instances
+from hou_synth.synthesis import initial_patch
 
 UNKNOWN = -1  # label of pixels that are known as neither nucleus nor background
 SCALE = (0.8, 1.25)  # range of the random magnification; ours (the paper names the augmentation, no number)
@@ -17,7 +18,7 @@ def training(images, config, index):
     degrees and keep their pixels; the others take any angle and magnification.
 
     Args:
-        images: list of `data.labelled.Labelled` at 40X.
+        images: list of `data.labelled.reader.Labelled` at 40X.
         config: `Config`; its seed, patch and kind of detection target count.
         index: any integer of at least 0.
 
@@ -33,7 +34,7 @@ def training(images, config, index):
     nuclei = _warped(source.labels.astype(np.float32), matrix, side, cv2.INTER_NEAREST).astype(np.int32)
     unknown = (nuclei == UNKNOWN).astype(np.uint8)
     nuclei = instances.consecutive(np.maximum(nuclei, 0)).astype(np.uint16)
-    bits = synthetic.target(nuclei, synthesis.centres(nuclei), synthesis.contours(nuclei), config.losses)
+    bits = synthetic.target(nuclei, initial_patch.centres(nuclei), initial_patch.contours(nuclei), config.losses)
     return image, (bits | synthetic.UNKNOWN * unknown)[..., None]
 
 

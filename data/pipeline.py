@@ -17,7 +17,7 @@ def labelled(images, config, start=0):
     """Patches of labelled images as an endless dataset of dicts of uint8 tensors: image (s, s, 3), target (s, s, 1).
 
     Args:
-        images: list of `data.labelled.Labelled` at 40X.
+        images: list of `data.labelled.reader.Labelled` at 40X.
         config: `Config`.
         start: first index.
     """
@@ -59,7 +59,7 @@ class Source:
             bank: `data.tiles.Bank`.
             config: `Config`.
             workers: processes; 0 for threads of this one, which are enough to feed a training on a CPU.
-            images: labelled ones, `data.labelled.Labelled` at 40X, whose patches join every task batch.
+            images: labelled ones, `data.labelled.reader.Labelled` at 40X, whose patches join every task batch.
         """
         self.bank, self.config, self.workers, self.images = bank, config, workers, images
         self.error = None  # the exception behind the dataset's own, if worker processes failed

@@ -10,10 +10,12 @@ import time
 
 import tqdm
 
-from data import cluster, dataset, release, request, tiles, workers
-from hou_synth import command, options
+from data import tiles, workers
+from data.sets import cluster, folders, hdf5, request
+from hou_synth import options
+from hou_synth.io import command
 
-LAYOUTS = {"hdf5": dataset, "release": release}
+LAYOUTS = {"hdf5": hdf5, "release": folders}
 LARGEST = 512
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from data import augment
-from hou_synth import synthesis
+from hou_synth.synthesis import initial_patch
 
 NUCLEUS, CONTOUR, CENTRE = 1, 2, 4  # bits of the target; release
 UNKNOWN = 8  # bit of pixels that count nothing; ours
@@ -52,7 +52,7 @@ def target(labels, centres, contours, losses):
         (s, s) uint8.
     """
     if losses.detection == "core":
-        detection = synthesis.cores(np.ascontiguousarray(labels))
+        detection = initial_patch.cores(np.ascontiguousarray(labels))
     else:
         square = np.ones((losses.centre_dilation, losses.centre_dilation), np.uint8)
         detection = cv2.dilate(centres.astype(np.uint8), square) > 0
@@ -94,7 +94,7 @@ def example(bank, seed, index, side, config):
     tile, *others = (tiles[number] for number in random.integers(len(tiles), size=3))
     corner, apart = corners(random, tile.image.shape[:2], side)
     second = anywhere(random, tile.image.shape[:2], side)
-    patch = synthesis.initial(random, source(random, tile, others, corner, side, config), config)
+    patch = initial_patch.initial(random, source(random, tile, others, corner, side, config), config)
     made = Example(
         **vars(patch),
         reference=augment.turned(random, crop(tile.image, apart, side))[0],
@@ -139,7 +139,7 @@ def source(random, tile, others, corner, side, config):
         augment.turned(random, crop(layer, anywhere(random, layer.shape, side), side))[0]
         for layer in (others[0].eosin, others[1].grain)
     )
-    return synthesis.Source(background, eosin, clearing, detail, tile.colour, tile.density, cells.view(bool))
+    return initial_patch.Source(background, eosin, clearing, detail, tile.colour, tile.density, cells.view(bool))
 
 
 def repainted(labels, tile, corner, random, config):
@@ -156,7 +156,7 @@ def repainted(labels, tile, corner, random, config):
         A `synthesis.Patch`.
     """
     textures = source(random, tile, (tile, tile), corner, labels.shape[0], config)
-    return synthesis.painted(random, labels, textures, config)
+    return initial_patch.painted(random, labels, textures, config)
 
 
 def crop(layer, corner, side):

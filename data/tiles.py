@@ -18,7 +18,8 @@ import numpy as np
 import tqdm
 
 from data import tissue as embedded
-from hou_synth import files, labels, texture
+from hou_synth.io import files, image_files
+from hou_synth.synthesis import texture
 
 VERSION = 4  # of the bank's format
 LAYERS = ("image", "background", "eosin", "grain")
@@ -55,10 +56,10 @@ class Tile:
         type: tissue type, the first folder level.
         image: (h, w, 3) uint8 RGB; this and the further layers are read from disk when they are used.
         background: (h, w, 3) uint8 RGB without nuclei.
-        eosin: (h, w) uint8, see `hou_synth.texture.Tissue`.
+        eosin: (h, w) uint8, see `hou_synth.synthesis.texture.Tissue`.
         grain: (h, w) uint8, the same.
         colour: (3,) float32 nuclear colour in grey levels.
-        density: nuclear density, see `hou_synth.texture.Tissue`.
+        density: nuclear density, see `hou_synth.synthesis.texture.Tissue`.
         cells: (rows, columns) bool, where there is tissue.
     """
 
@@ -88,15 +89,15 @@ def folder_sources(folder):
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise ValueError(f"Expected a folder of tiles. Received: {folder}, which is not a folder.")
-    paths = [p for p in files.below(folder) if p.suffix.lower() in labels.IMAGES]
-    paths = [p for p in paths if not p.stem.endswith(labels.DERIVED)]
+    paths = [p for p in files.below(folder) if p.suffix.lower() in image_files.IMAGES]
+    paths = [p for p in paths if not p.stem.endswith(image_files.DERIVED)]
     if not paths:
         raise ValueError(f"Expected PNG, JPEG or TIFF tiles in {folder}. Received: none.")
     sources = []
     for path in paths:
         stat = path.stat()
         name = path.relative_to(folder).as_posix()
-        sources.append(Source(name, f"{stat.st_size} {stat.st_mtime_ns}", functools.partial(labels.image, path)))
+        sources.append(Source(name, f"{stat.st_size} {stat.st_mtime_ns}", functools.partial(image_files.image, path)))
     return sources
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import pathlib
 
-from hou_synth import files
+from hou_synth.io import files
 
 VERSION = 1  # of the configuration's format, kept in config.json
 

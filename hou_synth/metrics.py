@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from hou_synth import command, files, labels, tables
+from hou_synth.io import command, files, image_files, tables
 
 # Pairs that share pixels: indices into the areas of the predicted and true nuclei, and the pixels shared.
 Overlap = collections.namedtuple("Overlap", "predicted true shared predicted_areas true_areas")
@@ -205,9 +205,9 @@ def _maps(folder):
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise ValueError(f"Expected a folder of label maps. Received: {folder}.")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in labels.MAPS)
-    named = [p for p in paths if p.stem.endswith(labels.SUFFIX)]
-    return {p.stem.removesuffix(labels.SUFFIX): p for p in named or paths}
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in image_files.MAPS)
+    named = [p for p in paths if p.stem.endswith(image_files.SUFFIX)]
+    return {p.stem.removesuffix(image_files.SUFFIX): p for p in named or paths}
 
 
 def _compare(predicted, true):
@@ -217,7 +217,7 @@ def _compare(predicted, true):
         try:
             if stem not in predicted or stem not in true:
                 raise ValueError(f"Expected a label map in both folders. Received: {stem} in one.")
-            rows.append({"image": stem, **scores(labels.read(predicted[stem]), labels.read(true[stem]))})
+            rows.append({"image": stem, **scores(image_files.read(predicted[stem]), image_files.read(true[stem]))})
         except (ValueError, OSError) as error:
             command.complain(f"{stem}: {error}")
             failures += 1

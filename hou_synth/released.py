@@ -2,9 +2,12 @@
 
 import pathlib
 
+import hou_synth
+
 NAME = "universal_unet"
 VERSION = 1  # of that name; later exports to the same folder do not replace it as the default
-FOLDER = pathlib.Path(__file__).resolve().parents[1] / "saved_models" / NAME / str(VERSION)  # beside the package
+PACKAGE = pathlib.Path(hou_synth.__file__).resolve().parent
+FOLDER = PACKAGE.with_name("saved_models") / NAME / str(VERSION)  # beside the package
 
 
 def model():

@@ -7,7 +7,9 @@ import pathlib
 
 from skimage.segmentation import find_boundaries
 
-from hou_synth import collection, files, instances, labels
+from hou_synth import instances
+from hou_synth.io import files, image_files
+from hou_synth.slides import summary
 
 OUTLINE = (0, 255, 0)  # colour of the outlines of predicted nuclei, RGB
 OUTPUTS = ("_labels.png", "_labels.tif", "_overlay.png", ".geojson", ".csv")
@@ -28,7 +30,7 @@ def geojson(nuclei, request=None):
         nuclei: (h, w) integer labels.
         request: as `request` returns it, to be kept with the outlines.
     """
-    features = [collection.feature(outline) for outline in instances.polygons(nuclei).values()]
+    features = [summary.feature(outline) for outline in instances.polygons(nuclei).values()]
     kept = {MEMBER: request} if request else {}
     return json.dumps({"type": "FeatureCollection", **kept, "features": features})
 
@@ -64,7 +66,7 @@ def write(stem_path, image, nuclei, wanted):
     table = pathlib.Path(f"{stem_path}.csv")
     table.unlink(missing_ok=True)
     files.write_text(f"{stem_path}.geojson", geojson(nuclei, wanted))
-    written = labels.write(stem_path, nuclei)
+    written = image_files.write(stem_path, nuclei)
     for other in {f"{stem_path}{ending}" for ending in OUTPUTS[:2]} - {str(written)}:
         pathlib.Path(other).unlink(missing_ok=True)  # an older label map would contradict the new one
     files.write_png(f"{stem_path}_overlay.png", overlay(image, nuclei))

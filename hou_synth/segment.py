@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from hou_synth import collection, command, config, inference, labels, mosaic, released, results, slide
+from hou_synth import config, inference, released, results
+from hou_synth.io import command, image_files
+from hou_synth.slides import summary, tiled, whole_slide
 
 TILES = ".tiles"  # the folder with the tiles of a slide is named <stem of the slide>.tiles
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a full disk, which the next image would meet too
@@ -42,7 +44,7 @@ def inputs(arguments):
     """
     paths = []
     for argument in map(pathlib.Path, arguments):
-        found = sorted({*labels.find(argument), *slide.find(argument)}) if argument.is_dir() else [argument]
+        found = sorted({*image_files.find(argument), *whole_slide.find(argument)}) if argument.is_dir() else [argument]
         if not found or not found[0].is_file():
             raise ValueError(f"Expected an image or a slide, or a folder with some. Received: {argument}.")
         paths += found
@@ -72,10 +74,10 @@ def local(args):
 
 def remote(args):
     """The `Model` behind a server."""
-    from hou_synth import served  # here, so that a SavedModel needs none of what a server needs
+    from hou_synth.serving import client  # here, so that a SavedModel needs none of what a server needs
 
-    network = served.load(args.server, args.model or released.NAME, timeout=args.timeout or TIMEOUT)
-    return Model(network, network.settings, lambda: network.identity, SENT, (served.Unserved,), network.close)
+    network = client.load(args.server, args.model or released.NAME, timeout=args.timeout or TIMEOUT)
+    return Model(network, network.settings, lambda: network.identity, SENT, (client.Unserved,), network.close)
 
 
 def tiling(args, model):
@@ -91,7 +93,7 @@ def request(path, args, model):
 
 def segment_image(path, args, model):
     """Segments an image and writes its results."""
-    image, resolution = labels.image(path), args.microns_per_pixel
+    image, resolution = image_files.image(path), args.microns_per_pixel
     normalised = not args.no_normalise
     nuclei = inference.segment(model.network, image, normalised, resolution, model.settings, **tiling(args, model))
     results.write(args.out / path.stem, image, nuclei, request(path, args, model))
@@ -113,24 +115,24 @@ def left(paths, slides, args, model):
 def segment_slide(path, args, model):
     """Segments a slide, or what is left of it, and writes its results; nothing to do if they are complete."""
     stem_path, folder = args.out / path.stem, args.out / (path.stem + TILES)
-    outputs = [pathlib.Path(f"{stem_path}{ending}") for ending in collection.OUTPUTS]
-    opened = slide.Slide(path, args.microns_per_pixel)
+    outputs = [pathlib.Path(f"{stem_path}{ending}") for ending in summary.OUTPUTS]
+    opened = whole_slide.Slide(path, args.microns_per_pixel)
     if args.overwrite:
-        mosaic.clear(folder)
+        tiled.clear(folder)
         for output in outputs:
             output.unlink(missing_ok=True)
-    request = mosaic.request(opened, model.identity(), model.settings, not args.no_normalise)
-    colours = mosaic.begin(folder, opened, request)
+    request = tiled.request(opened, model.identity(), model.settings, not args.no_normalise)
+    colours = tiled.begin(folder, opened, request)
     for partial in leftovers(folder, outputs):
         partial.unlink()
     if all(output.exists() for output in outputs):
         return
     try:
-        mosaic.segment(model.network, opened, folder, colours, model.settings, **tiling(args, model))
+        tiled.segment(model.network, opened, folder, colours, model.settings, **tiling(args, model))
     except (ValueError, OSError, KeyboardInterrupt):
-        print(mosaic.kept(folder, opened), file=sys.stderr)
+        print(tiled.kept(folder, opened), file=sys.stderr)
         raise
-    collection.write(stem_path, folder, opened)
+    summary.write(stem_path, folder, opened)
 
 
 def leftovers(folder, outputs):
@@ -205,7 +207,7 @@ def main(argv=None):
     """Segments images and slides and writes the results; returns the exit code."""
     args = arguments(argv)
     paths = inputs(args.images)
-    slides = {path for path in paths if slide.is_slide(path)}
+    slides = {path for path in paths if whole_slide.is_slide(path)}
     if not args.overwrite:
         refuse_existing(slides, args.out)
     model = remote(args) if args.server else local(args)

@@ -32,7 +32,7 @@ def importance(logits, ratio=1.0, low=0.0, high=1e6, line=(0.0, 1.0)):
         ratio: c, synthetic inputs over real inputs that the discriminator has seen.
         low: weights are clipped to at least this.
         high: and at most this.
-        line: offset and slope of the log odds, if the probabilities are calibrated, see `train.weighting`.
+        line: offset and slope of the log odds, if the probabilities are calibrated, see `train.loop.weighting`.
 
     Returns:
         (b,) float32.

@@ -67,12 +67,13 @@ def bank(tmp_path_factory, tissue_image):
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """A finished run of tiny networks, which are noise, its trainer, and the version of a model made of it."""
-    from train import export, runs
+    from train.runs import universal_run
+    from train.serving import saved_model
 
     folder = tmp_path_factory.mktemp("exported")
     trainer = finished_run(folder / "tiny")
     plain = trainer.plain()
-    export.export(folder / "tiny", folder / "models/tiny", plain["task"], runs.refinement(trainer, plain))
+    saved_model.write(folder / "tiny", folder / "models/tiny", plain["task"], universal_run.refinement(trainer, plain))
     return types.SimpleNamespace(run=folder / "tiny", trainer=trainer, version=folder / "models/tiny/1")
 
 
@@ -80,8 +81,8 @@ def finished_run(run, **changes):
     """Writes what a run of `train.universal` leaves without training anything; returns the trainer."""
     import keras
 
-    from train import epochs, runs
-    from train.trainer import UniversalTrainer
+    from train.loop.trainer import UniversalTrainer
+    from train.runs import epochs, universal_run
 
     sizes = {"refiner_blocks": 1, "unet_widths": (4, 8), "unet_down": (1, 1), "unet_up": (1,), "patch": 64, "pool": 8}
     settings = config.preset("quick", **{**sizes, "weighting": "calibrate", "seed": 3, **changes})
@@ -97,12 +98,12 @@ def finished_run(run, **changes):
     config.save(settings, run / "config.json")
     names = ["lung/secret_1.png", "lung/secret_2.png", "skin/secret_3.png"]
     about = {"command": "python -m train.universal --tiles /home/somebody/tiles", "tiles": "/home/somebody/tiles"}
-    about |= {"tile_names": names, "bank": "/home/somebody/bank.h5", "labelled": [], **runs.surroundings()}
+    about |= {"tile_names": names, "bank": "/home/somebody/bank.h5", "labelled": [], **universal_run.surroundings()}
     (run / "run.json").write_text(json.dumps(about))
     scores = {"dice1": 0.8125, "dice": 0.7125, "aji": 0.6125, "pq": 0.5125, "minutes": 12.34}
     (run / "scores.json").write_text(json.dumps(scores))
     (run / "contrast.json").write_text(json.dumps({"joint": {"ratio": 9.0}, "final": {"ratio": 1.125}}))
     for name, network in trainer.plain().items():
         epochs.keep(network, run / f"{name}.keras")
-    runs.remember(trainer, run)
+    universal_run.remember(trainer, run)
     return trainer

@@ -14,7 +14,7 @@ from benchmarks import instances, serving, shortcuts, synthesis, training
 from data import tiles
 from hou_synth import config, inference
 from models.task import task
-from train import signatures, warmup
+from train.serving import signatures, warmup
 
 
 def test_synthesis_prints_a_row_for_each_size_and_number_of_workers(capsys):

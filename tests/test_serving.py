@@ -1,6 +1,5 @@
 import http.server
 import json
-import pathlib
 import re
 import shlex
 import subprocess
@@ -11,14 +10,16 @@ import cv2
 import keras
 import numpy as np
 import pytest
-import standin
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from hou_synth import inference, segment
-from train import export, meaning, signatures, warmup
+from tests import fake_server
+from tests.paths import ROOT
+from train import export
+from train.serving import labels_json, signatures, warmup
 
-FOLDER = pathlib.Path(__file__).resolve().parents[1] / "serving"
+FOLDER = ROOT / "serving"
 PAGE = (FOLDER / "README.md").read_text()
 NAME = "universal_unet"
 REST, GRPC = 8501, 8500
@@ -143,8 +144,8 @@ def test_the_page_names_one_model_and_files_that_there_are():
 
 def test_the_page_has_every_signature():
     rows = dict(re.findall(r"\| `(\w+)`(?: \(full runs\))? \| (.*) \|", PAGE))
-    assert rows.keys() == meaning.SIGNATURES.keys()
-    for name, signature in meaning.SIGNATURES.items():
+    assert rows.keys() == labels_json.SIGNATURES.keys()
+    for name, signature in labels_json.SIGNATURES.items():
         wanted = set(signature["inputs"]) | (set() if name == "encoded" else set(signature["outputs"]))
         assert wanted <= set(re.findall(r"`(\w+)`", rows[name]))
 
@@ -200,7 +201,7 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / NAME
     texts = {"labels.json": '{"format": 1}', "model_card.md": "# Card\n"}
     signatures.Served(network, texts).save(folder / "1")
-    with standin.StandIn(standin.Core(**{NAME: folder})) as server:
+    with fake_server.StandIn(fake_server.Core(**{NAME: folder})) as server:
         yield network, server
 
 

@@ -1,9 +1,11 @@
 import ast
-import pathlib
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).parents[1]
+import setuptools
+
+from tests.paths import ROOT
+
 ALLOWED = {
     "hou_synth": {"hou_synth"},
     "models": {"hou_synth", "models"},
@@ -11,6 +13,13 @@ ALLOWED = {
     "train": {"hou_synth", "models", "data", "train"},
     "benchmarks": {"hou_synth", "models", "data", "train", "benchmarks"},
 }
+
+
+def modules(package):
+    """Files of a package and of its rooms; a package without any has moved, and this test would be blind."""
+    found = sorted((ROOT / package).rglob("*.py"))
+    assert len(found) > 2, package
+    return found
 
 
 def imported(path):
@@ -23,9 +32,9 @@ def imported(path):
 
 def test_dependencies_point_one_way():
     wrong = [
-        (path.name, name)
+        (str(path.relative_to(ROOT)), name)
         for package, allowed in ALLOWED.items()
-        for path in (ROOT / package).glob("*.py")
+        for path in modules(package)
         for name in imported(path)
         if name in ALLOWED and name not in allowed
     ]
@@ -33,12 +42,22 @@ def test_dependencies_point_one_way():
 
 
 def test_builders_use_keras_layers_only():
-    banned = [
-        path.name for path in ROOT.glob("*/*.py") if "keras.ops" in path.read_text() and path.parent.name != "tests"
-    ]
+    banned = [path.name for package in ALLOWED for path in modules(package) if "keras.ops" in path.read_text()]
     assert banned == []
 
 
 def test_the_library_imports_without_tensorflow():
     code = "import sys, hou_synth.segment; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_every_folder_of_modules_is_a_package_that_is_installed():
+    known = set(setuptools.find_packages(str(ROOT)))
+    folders = {path.parent.relative_to(ROOT) for package in ALLOWED for path in modules(package)}
+    assert {".".join(folder.parts) for folder in folders} <= known
+
+
+def test_what_is_not_for_git_is_no_module():
+    paths = [str(path.relative_to(ROOT)) for package in ALLOWED for path in modules(package)]
+    found = subprocess.run(["git", "check-ignore", "--no-index", *paths], cwd=ROOT, capture_output=True, text=True)
+    assert found.stdout.split() == []

@@ -7,8 +7,11 @@ import sys
 
 import numpy as np
 
-from hou_synth import command, files, options, tables
-from train import cells, limits, sources
+from hou_synth import options
+from hou_synth.io import command, files, tables
+from train.loop import limits
+from train.runs import labelled_sets
+from train.tables import sweep
 
 NO_REFINER = {"refiner_steps": 0, "refiner_updates": 0}
 NO_DISCRIMINATOR = {"discriminator_steps": 0, "discriminator_updates": 0}
@@ -51,7 +54,7 @@ def arguments(argv):
         prog="python -m train.ablation", description="Train and measure the method without each of its parts."
     )
     parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
-    sources.add_data(parser, required=True)
+    labelled_sets.add_data(parser, required=True)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/ablation"), help="folder of the cells")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the runs of each row [0 1 2]")
     parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=tuple(ROWS), help="[all]")
@@ -64,18 +67,18 @@ def main(argv=None):
     """Runs the cells that are not finished, seed by seed, measures them, writes the table; returns the exit code."""
     args = arguments(argv)
     check(args)
-    sets = sources.sets(args, args.data)
-    cells.same(args.out / "ablation.json", {"data": args.data, "tiles": args.tiles, "options": options.given(args)})
+    sets = labelled_sets.sets(args, args.data)
+    sweep.same(args.out / "ablation.json", {"data": args.data, "tiles": args.tiles, "options": options.given(args)})
     planned = [(row, seed) for seed in dict.fromkeys(args.seeds) for row in ROWS if row in args.rows]
     measured = []
     for number, (row, seed) in enumerate(planned, 1):
         name = f"{row}-seed{seed}"
         print(f"cell {number} of {len(planned)}: {name}", flush=True)
-        if not cells.finished(args.out, name):
-            cells.train(name, words(args, row, seed))
+        if not sweep.finished(args.out, name):
+            sweep.train(name, words(args, row, seed))
         for group, entries in sets.items():
-            about = {"row": row, "seed": seed, "minutes": cells.minutes(args.out, name)}
-            measured += [{**about, **scores} for scores in cells.measured(args.out, name, group, entries)]
+            about = {"row": row, "seed": seed, "minutes": sweep.minutes(args.out, name)}
+            measured += [{**about, **scores} for scores in sweep.measured(args.out, name, group, entries)]
         write(args.out, measured)
     print((args.out / "ablation.md").read_text(), end="")
     return 0
@@ -100,7 +103,7 @@ def check(args):
 def words(args, row, seed):
     """The command line of a cell's training, from the module's name on."""
     tiles = ["--tiles", args.tiles] if args.tiles else []
-    where = [*cells.places(args.out, f"{row}-seed{seed}"), "--bank", str(args.out / "tiles.h5")]
+    where = [*sweep.places(args.out, f"{row}-seed{seed}"), "--bank", str(args.out / "tiles.h5")]
     preset = [] if args.preset else ["--preset", "cpu"]
     changes = options.given(argparse.Namespace(**ROWS[row].changes))  # the last of an option's values counts
     return ["train.universal", *tiles, *where, *preset, *options.given(args), *changes, "--seed", str(seed)]
@@ -113,7 +116,7 @@ def write(out, measured):
         out: folder.
         measured: list of dicts of `row`, `seed`, `minutes` and `cells.COLUMNS`.
     """
-    files.write_csv(out / "ablation.csv", measured, ("row", "seed", *cells.COLUMNS))
+    files.write_csv(out / "ablation.csv", measured, ("row", "seed", *sweep.COLUMNS))
     header = ["training", "seeds", "minutes", "DICE 1", "DICE average", "AJI", "PQ", "difference", "paper"]
     text = ""
     for group in dict.fromkeys(row["set"] for row in measured):
@@ -130,11 +133,11 @@ def lines(measured):
     """
     found, whole = [], by_seed(measured, "all", "dice")
     for name, row in ROWS.items():
-        own = {measure: by_seed(measured, name, measure) for measure in ("minutes", *cells.SHOWN)}
+        own = {measure: by_seed(measured, name, measure) for measure in ("minutes", *sweep.SHOWN)}
         if own["dice"]:
             about = [row.title, str(len(own["dice"])), f"{np.mean(list(own['minutes'].values())):.1f}"]
             paired = [value - whole[seed] for seed, value in own["dice"].items() if seed in whole and name != "all"]
-            spreads = [spread(own[measure].values()) for measure in cells.SHOWN]
+            spreads = [spread(own[measure].values()) for measure in sweep.SHOWN]
             found.append([*about, *spreads, spread(paired, "+.3f"), row.paper])
     return found
 
@@ -143,7 +146,7 @@ def by_seed(measured, name, measure):
     """Seed -> mean of a measure over the images of a row's cell."""
     own = [row for row in measured if row["row"] == name]
     seeds = dict.fromkeys(row["seed"] for row in own)
-    return {seed: cells.mean([row for row in own if row["seed"] == seed], measure) for seed in seeds}
+    return {seed: sweep.mean([row for row in own if row["seed"] == seed], measure) for seed in seeds}
 
 
 def spread(values, form=".3f"):

@@ -4,8 +4,10 @@ import argparse
 import pathlib
 import sys
 
-from hou_synth import command, files, tables
-from train import comparison, runs, sheet
+from hou_synth.io import command, files, tables
+from train.judging import comparison
+from train.pictures import contact_sheet
+from train.runs import universal_run
 
 HEAD = ("type", "patches", "tiles", "measure")
 
@@ -34,9 +36,9 @@ def arguments(argv):
 def main(argv=None):
     """Measures a run and prints the table; returns the exit code."""
     args = arguments(argv)
-    settings = runs.settings(args.run)
-    bank, trainer = runs.bank(args.run, settings, args.tiles), runs.load(args.run, settings)
-    rows = comparison.table(comparison.measured(trainer, sheet.unseen(bank, settings, args.count)))
+    settings = universal_run.settings(args.run)
+    bank, trainer = universal_run.bank(args.run, settings, args.tiles), universal_run.load(args.run, settings)
+    rows = comparison.table(comparison.measured(trainer, contact_sheet.unseen(bank, settings, args.count)))
     lines = cells(rows)
     print(tables.aligned(lines, len(lines[0])))
     if args.out:

@@ -6,10 +6,12 @@ import sys
 
 from tqdm import tqdm
 
-from data import labelled
-from hou_synth import command, files, inference, metrics, released
-from train import outlines, sources
-from train.worst import Worst
+from data.labelled import reader
+from hou_synth import inference, metrics, released
+from hou_synth.io import command, files
+from train.pictures import outlines
+from train.pictures.worst import Worst
+from train.runs import labelled_sets
 
 OTSU = "otsu"  # instead of a model's path: the baseline without training
 COLUMNS = ("set", "type", "image")  # of a row, before the measures
@@ -37,7 +39,7 @@ def measured(segmented, item, overlays=None, worst=None):
 
     Args:
         segmented: function of an image and its microns per pixel that returns an (h, w) label map.
-        item: `data.labelled.Labelled`.
+        item: `data.labelled.reader.Labelled`.
         overlays: folder to draw true and predicted outlines into, side by side.
         worst: `Worst` that takes note of the image.
 
@@ -59,7 +61,7 @@ def measured_set(segmented, name, entries, overlays=None, on_error=None, worst=N
     Args:
         segmented: as for `measured`.
         name: the set's.
-        entries: list of `data.labelled.Entry`.
+        entries: list of `data.labelled.reader.Entry`.
         overlays: folder for outlines.
         on_error: called with the ValueError of an image, which is then left out; by default it is raised.
         worst: as for `measured`.
@@ -73,7 +75,7 @@ def measured_set(segmented, name, entries, overlays=None, on_error=None, worst=N
     rows = []
     for entry in tqdm(entries, desc=name, unit="image", disable=None):
         try:
-            rows.append({"set": name, **measured(segmented, labelled.read(entry), overlays, worst)})
+            rows.append({"set": name, **measured(segmented, reader.read(entry), overlays, worst)})
         except (ValueError, OSError) as error:
             failure = ValueError(f"{name}/{entry.name}: {error}")
             if on_error is None:
@@ -132,7 +134,7 @@ def arguments(argv):
         "--model",
         help=f"SavedModel, or `otsu` for the baseline without training (default: the released {released.NAME})",
     )
-    sources.add_data(parser, required=True)
+    labelled_sets.add_data(parser, required=True)
     parser.add_argument("--limit", type=int, help="measure only the first N images of each set")
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")
     parser.add_argument("--out", type=pathlib.Path, help="CSV file for the images; Markdown tables are put beside it")
@@ -168,7 +170,7 @@ def draw(name, members, overlays, worst):
 
 def measure(args, on_error):
     """Measures, prints and draws set by set; returns all rows."""
-    found, rows = sources.sets(args, args.data, on_error), []
+    found, rows = labelled_sets.sets(args, args.data, on_error), []
     make_room(args)
     segmented = method(args.model or released.model(), not args.no_normalise)
     for name, entries in found.items():

@@ -7,9 +7,13 @@ import sys
 
 import numpy as np
 
-from data import labelled
-from hou_synth import command, files, options, tables
-from train import budget, cells, finetune, limits, phases, protocols, sources
+from data.labelled import reader
+from hou_synth import options
+from hou_synth.io import command, files, tables
+from train import finetune
+from train.loop import limits, phases
+from train.runs import labelled_sets
+from train.tables import budget, protocols, sweep
 
 
 def arguments(argv):
@@ -18,7 +22,7 @@ def arguments(argv):
         prog="python -m train.experiments", description="Train and measure the cells of the paper's tables."
     )
     parser.add_argument("protocol", choices=("within", "across", "dataset"))
-    sources.add_data(parser, required=True)
+    labelled_sets.add_data(parser, required=True)
     parser.add_argument("--test", nargs="+", metavar="DIR", help="for `dataset`: labelled images to test on")
     parser.add_argument("--tiles", help="unlabelled tiles for the label-free rows (default: the embedded tissue)")
     parser.add_argument(
@@ -41,23 +45,23 @@ def main(argv=None):
         raise ValueError("Expected --test for the protocol dataset, and for no other.")
     settings = options.configuration(args, "cpu")
     limits.check(settings)
-    learned = sources.sets(args, args.data)
+    learned = labelled_sets.sets(args, args.data)
     images = [entry for entries in learned.values() for entry in entries]
     twice = sorted(name for name, count in collections.Counter(image.name for image in images).items() if count > 1)
     if twice:
         raise ValueError(f"Expected images with different names in all sets. Received: {', '.join(twice)} twice.")
     tests = args.test or []
-    tested = dict(zip(sources.names(tests), map(labelled.find, tests), strict=True)) or {"+".join(learned): images}
+    tested = dict(zip(labelled_sets.names(tests), map(reader.find, tests), strict=True)) or {"+".join(learned): images}
     planned = protocols.cells(
         args.protocol, splits(args, images), args.networks, args.rows, args.shots, settings.schedule.seed
     )
     common = {"data": args.data, "tiles": args.tiles, "minutes": args.minutes, "folds": args.folds}
-    cells.same(args.out / "experiments.json", {**common, "options": options.given(args)})
+    sweep.same(args.out / "experiments.json", {**common, "options": options.given(args)})
     rows = []
     for number, cell in enumerate(planned, 1):
         print(f"cell {number} of {len(planned)}: {cell.name}", flush=True)
-        if not cells.finished(args.out, cell.name):
-            cells.train(cell.name, words(cell, args, settings))
+        if not sweep.finished(args.out, cell.name):
+            sweep.train(cell.name, words(cell, args, settings))
         for name, entries in tested.items():
             rows += measure(cell, args.out, name, entries)
         write(rows, args, planned[:number])
@@ -76,7 +80,7 @@ def splits(args, images):
 
 def words(cell, args, settings):
     """The command line of a cell's training, from the module's name on."""
-    where = cells.places(args.out, cell.name)
+    where = sweep.places(args.out, cell.name)
     table = ["--images", *args.images] if args.images else []
     table += ["--format", args.format] if args.format else []
     table += ["--microns-per-pixel", str(args.microns_per_pixel)] if args.microns_per_pixel else []
@@ -108,24 +112,24 @@ def measure(cell, out, name, entries):
         cell: a `protocols.Cell` that is trained.
         out: folder of the cells.
         name: of the set.
-        entries: list of `data.labelled.Entry`; if the cell names test images, those alone are measured.
+        entries: list of `data.labelled.reader.Entry`; if the cell names test images, those alone are measured.
     """
     tested = [entry for entry in entries if entry.name in cell.test or not cell.test]
-    return [{"row": cell.row, "cell": cell.name, **row} for row in cells.measured(out, cell.name, name, tested)]
+    return [{"row": cell.row, "cell": cell.name, **row} for row in sweep.measured(out, cell.name, name, tested)]
 
 
 def write(rows, args, trained):
     """Writes `<protocol>.csv`, a row an image, and `<protocol>.md`, the table, a row a kind of training."""
-    files.write_csv(args.out / f"{args.protocol}.csv", rows, ("row", "cell", *cells.COLUMNS))
+    files.write_csv(args.out / f"{args.protocol}.csv", rows, ("row", "cell", *sweep.COLUMNS))
     column = "set" if args.protocol == "dataset" else "type"
     groups = sorted({row[column] for row in rows})
-    header = ["training", "images", "minutes", *cells.SHOWN, *(f"dice {group}" for group in groups)]
+    header = ["training", "images", "minutes", *sweep.SHOWN, *(f"dice {group}" for group in groups)]
     lines = []
     for name in dict.fromkeys(cell.row for cell in trained):
         own, several = [row for row in rows if row["row"] == name], [cell for cell in trained if cell.row == name]
-        minutes = np.mean([cells.minutes(args.out, cell.name) for cell in several])
-        values = [f"{cells.mean(own, measure):.3f}" for measure in cells.SHOWN]
-        values += [f"{cells.mean([row for row in own if row[column] == group], 'dice'):.3f}" for group in groups]
+        minutes = np.mean([sweep.minutes(args.out, cell.name) for cell in several])
+        values = [f"{sweep.mean(own, measure):.3f}" for measure in sweep.SHOWN]
+        values += [f"{sweep.mean([row for row in own if row[column] == group], 'dice'):.3f}" for group in groups]
         counts = sorted({len(cell.training) for cell in several})
         about = [protocols.title(name), "-".join(map(str, counts)), f"{minutes:.1f}"]
         lines.append([*about, *values, protocols.PAPER.get((args.protocol, name), "")])

@@ -8,9 +8,12 @@ import sys
 import numpy as np
 
 from data import synthetic
-from hou_synth import command, files
-from train import history, phases, plates, reliability, runs, sheet
-from train.task import signed, unsigned
+from hou_synth.io import command, files
+from train.judging import reliability
+from train.loop import phases
+from train.loop.task_trainer import signed, unsigned
+from train.pictures import contact_sheet, plates
+from train.runs import history, universal_run
 
 TISSUES = 4  # of the plate of styles: rows and columns
 WEIGHED = 200  # unseen patches behind the distribution of the weights
@@ -51,8 +54,8 @@ def arguments(argv):
 def main(argv=None):
     """Draws the figures and the page; returns the exit code."""
     args = arguments(argv)
-    settings = runs.settings(args.run)
-    bank, trainer = runs.bank(args.run, settings, args.tiles), runs.load(args.run, settings)
+    settings = universal_run.settings(args.run)
+    bank, trainer = universal_run.bank(args.run, settings, args.tiles), universal_run.load(args.run, settings)
     out, sections = args.out or args.run / "figures", []
     out.mkdir(parents=True, exist_ok=True)
     for section in drawn(trainer, bank, settings, args.run):
@@ -66,7 +69,7 @@ def main(argv=None):
 
 def drawn(trainer, bank, settings, run):
     """The `plates.Section`s of a run; those of parts that it has not are left out."""
-    examples = sheet.unseen(bank, settings, WEIGHED)
+    examples = contact_sheet.unseen(bank, settings, WEIGHED)
     yield styles(trainer, bank, settings, examples)
     patches = refined(trainer, examples)
     if trainer.weighed:

@@ -5,9 +5,12 @@ import dataclasses
 import pathlib
 import sys
 
-from hou_synth import command, config, inference, released
-from train import documents, real, supervised
-from train.callbacks import Clock
+from hou_synth import config, inference, released
+from hou_synth.io import command
+from train import supervised
+from train.runs import labelled_run
+from train.runs.callbacks import Clock
+from train.serving import assets
 
 UPDATES = 400  # of the network; ours
 MEAN_MIN = 0.65  # most of `mean_min`: networks that learn from labels are less sure of themselves; ours
@@ -22,7 +25,7 @@ def arguments(argv):
     parser.add_argument(
         "--model", type=pathlib.Path, help=f"run folder or SavedModel (default: the released {released.NAME})"
     )
-    real.add_data(parser, required=True)
+    labelled_run.add_data(parser, required=True)
     supervised.add_run(parser, "runs/finetuned", 0.0)
     parser.add_argument("--updates", type=int, default=UPDATES, help=f"of the network [{UPDATES}]")
     parser.add_argument("--rate", type=float, default=RATE, help=f"first learning rate, for Adam [{RATE}]")
@@ -40,7 +43,7 @@ def beginning(model):
         folder = inference.model_folder(model) / "assets.extra"
     except ValueError:
         folder = model
-    for name in (documents.CONFIG, documents.TASK):
+    for name in (assets.CONFIG, assets.TASK):
         if not (folder / name).is_file():
             raise ValueError(f"Expected --model to be a run folder or a SavedModel with {name}. Received: {model}.")
     return folder
@@ -52,7 +55,7 @@ def main(argv=None):
     clock = Clock()
     args = arguments(argv)
     model = beginning(args.model or released.model())
-    settings = config.load(model / documents.CONFIG)
+    settings = config.load(model / assets.CONFIG)
     schedule = dataclasses.replace(settings.schedule, task_rate=args.rate, seed=args.seed, optimizer="adam", decay=True)
     least = min(settings.instances.mean_min, MEAN_MIN)
     settings = dataclasses.replace(

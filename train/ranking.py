@@ -10,10 +10,12 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from data import tiles
-from hou_synth import command, files, inference, metrics, tables
+from hou_synth import inference, metrics
+from hou_synth.io import command, files, tables
 from hou_synth.normalise import reinhard
-from train import evaluate, sources
-from train.agreement import PARTS, criterion
+from train import evaluate
+from train.judging.criterion import PARTS, criterion
+from train.runs import labelled_sets
 
 CROPS = 48  # of these, one from each tile if there are as many; 16 still leave an error of 0.02 in a difference; ours
 SIDE = 256  # of a crop, in pixels; ours
@@ -53,7 +55,7 @@ def measured(model, images, found):
     Args:
         model: path of a SavedModel.
         images: as for `criterion`.
-        found: name of a set -> list of `data.labelled.Entry`.
+        found: name of a set -> list of `data.labelled.reader.Entry`.
     """
     row = {"model": model, **criterion(inference.load(model), images, inference.thresholds(model))}
     for name, entries in found.items():
@@ -92,7 +94,7 @@ def arguments(argv):
     parser.add_argument("--model", nargs="+", required=True, metavar="PATH", help="SavedModels")
     parser.add_argument("--tiles", required=True, type=pathlib.Path, help="folder of images without labels, 40X")
     parser.add_argument("--seed", type=int, default=0, help="chooses the crops of the tiles (default: 0)")
-    sources.add_data(parser)
+    labelled_sets.add_data(parser)
     parser.add_argument("--out", type=pathlib.Path, help="CSV file for the models")
     args = parser.parse_args(argv)
     if args.out:
@@ -104,7 +106,7 @@ def arguments(argv):
 def main(argv=None):
     """Ranks models and prints the table; returns the exit code."""
     args = arguments(argv)
-    found = sources.sets(args, args.data) if args.data else {}
+    found = labelled_sets.sets(args, args.data) if args.data else {}
     images = crops(args.tiles, seed=args.seed)
     rows = [measured(model, images, found) for model in tqdm(args.model, desc="models", unit="model", disable=None)]
     rows.sort(key=lambda row: -row["criterion"])

@@ -6,10 +6,12 @@ import sys
 
 import keras
 
-from hou_synth import command, options
-from train import epochs, limits, phases, real
-from train.callbacks import Clock
-from train.task import TaskTrainer
+from hou_synth import options
+from hou_synth.io import command
+from train.loop import limits, phases
+from train.loop.task_trainer import TaskTrainer
+from train.runs import epochs, labelled_run
+from train.runs.callbacks import Clock
 
 
 def arguments(argv):
@@ -17,8 +19,8 @@ def arguments(argv):
     parser = argparse.ArgumentParser(
         prog="python -m train.supervised", description="Train a nucleus segmenter on labelled H&E images."
     )
-    real.add_data(parser, required=True)
-    add_run(parser, "runs/supervised", real.VALIDATION)
+    labelled_run.add_data(parser, required=True)
+    add_run(parser, "runs/supervised", labelled_run.VALIDATION)
     parser.add_argument(
         "--updates", type=int, help="of the network (default: as many as the label-free run of the preset)"
     )
@@ -65,11 +67,13 @@ def train(args, settings, updates, clock, model=None):
     limits.check(settings)
     if updates < 1:
         raise ValueError(f"Expected --updates of at least 1. Received: {updates}.")
-    training, validation = real.split(real.images(args, args.data), args.validation, settings.schedule.seed)
+    training, validation = labelled_run.split(
+        labelled_run.images(args, args.data), args.validation, settings.schedule.seed
+    )
     if not training:
         raise ValueError(f"Expected labelled images that can be read. Received: none in {args.data}.")
     about = {"updates": updates, "training": _names(training), "validation": _names(validation)}
-    if real.begin(args.out, settings, args.resume, about | ({"model": str(model)} if model else {})):
+    if labelled_run.begin(args.out, settings, args.resume, about | ({"model": str(model)} if model else {})):
         print(f"This run is finished: {args.out}")
         return 0
     print(f"{len(training)} images to train with, {len(validation)} to choose the epoch")
@@ -79,7 +83,7 @@ def train(args, settings, updates, clock, model=None):
         start = keras.saving.load_model(model / "task.keras", compile=False)
         trainer.task.set_weights(start.get_weights())
     rows = epochs.fit(trainer, args.out, training, validation, updates, clock, start)
-    real.finish(args.out, args.models, rows, clock.minutes())
+    labelled_run.finish(args.out, args.models, rows, clock.minutes())
     return 0
 
 

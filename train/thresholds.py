@@ -15,8 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from data import synthetic
-from hou_synth import command, files, metrics, tables
-from train import agreement, choice, pseudo, runs
+from hou_synth import metrics
+from hou_synth.io import command, files, tables
+from train.judging import criterion
+from train.runs import kept_state, self_training, universal_run
 
 TRIED = {"seed_height": (0.2, 0.3, 0.4, 0.5), "mean_min": (0.55, 0.65, 0.75, 0.85), "line": (0, 1, 2)}  # ours
 COLUMNS = (*TRIED, "agreement", "criterion", "painted_pq", "product")
@@ -28,32 +30,33 @@ def judged(trainer, bank, settings):
     """Judges every combination of `TRIED`.
 
     Args:
-        trainer: `train.task.TaskTrainer`, whose task network gives the maps.
+        trainer: `train.loop.task_trainer.TaskTrainer`, whose task network gives the maps.
         bank: `data.tiles.Bank`.
         settings: `Config`, whose other thresholds stay.
 
     Returns:
         List of dicts of `COLUMNS`, in the order of `ranked`: the mean agreement and criterion of `SETS` sets of crops
-        (`train.agreement`), the mean PQ on painted patches as large as the crops, and the product of the last two.
+        (`train.judging.criterion`), the mean PQ on painted patches as large as the crops, and the product of the last
+        two.
 
     Raises:
         ValueError: if no tile is large enough for a crop.
     """
-    sets = [choice.crops(bank, settings.schedule.seed + number) for number in range(SETS)]
+    sets = [kept_state.crops(bank, settings.schedule.seed + number) for number in range(SETS)]
     if sets[0] is None:
         raise ValueError(
-            f"Expected tiles of at least {agreement.MULTIPLE}x{agreement.MULTIPLE} pixels. Received: none."
+            f"Expected tiles of at least {criterion.MULTIPLE}x{criterion.MULTIPLE} pixels. Received: none."
         )
-    network = pseudo.callable_of(trainer)
-    seen = [(agreement.maps(network, crops), agreement.otsu_shares(crops)) for crops in sets]
+    network = self_training.callable_of(trainer)
+    seen = [(criterion.maps(network, crops), criterion.otsu_shares(crops)) for crops in sets]
     maps, truths = painted(trainer, bank, settings, sets[0].shape[1])
     rows = []
     for values in tqdm(list(itertools.product(*TRIED.values())), "thresholds", disable=None):
         chosen = dict(zip(TRIED, values, strict=True))
         tried = dataclasses.replace(settings.instances, **chosen)
-        parts = [agreement.judged(*each, tried) for each in seen]
+        parts = [criterion.judged(*each, tried) for each in seen]
         means = {name: float(np.mean([part[name] for part in parts])) for name in ("agreement", "criterion")}
-        pairs = zip(agreement.nuclei(maps, tried), truths, strict=True)
+        pairs = zip(criterion.nuclei(maps, tried), truths, strict=True)
         quality = float(np.mean([metrics.panoptic(*pair).pq for pair in pairs]))
         rows.append({**chosen, **means, "painted_pq": quality, "product": means["criterion"] * quality})
     return ranked(rows)
@@ -62,11 +65,11 @@ def judged(trainer, bank, settings):
 def ranked(rows):
     """Rows whose product is not certainly lower than the best come first, by agreement; then the others, by product.
 
-    What is certain is a difference of the criterion of over `train.choice.ERROR`, at the best row's PQ. Of rows that
-    agree equally the one with the higher product comes first, and the other way round.
+    What is certain is a difference of the criterion of over `train.runs.kept_state.ERROR`, at the best row's PQ. Of
+    rows that agree equally the one with the higher product comes first, and the other way round.
     """
     best = max(rows, key=lambda row: row["product"])
-    least = best["product"] - choice.ERROR * best["painted_pq"]
+    least = best["product"] - kept_state.ERROR * best["painted_pq"]
     close = [row for row in rows if row["product"] >= least]
     others = [row for row in rows if row["product"] < least]
     close.sort(key=lambda row: (row["agreement"], row["product"]), reverse=True)
@@ -80,11 +83,11 @@ def painted(trainer, bank, settings, side):
     Returns:
         List of (s, s, 2) float32, list of (s, s) int32.
     """
-    seed = settings.schedule.seed + 2**31  # as `train.sheet.unseen`
+    seed = settings.schedule.seed + 2**31  # as `train.pictures.contact_sheet.unseen`
     examples = [synthetic.example(bank, seed, index, side, settings.synthesis) for index in range(PAINTED)]
     maps = []
-    for first in range(0, PAINTED, agreement.BATCH):
-        batch = examples[first : first + agreement.BATCH]
+    for first in range(0, PAINTED, criterion.BATCH):
+        batch = examples[first : first + criterion.BATCH]
         image, reference = (np.stack([getattr(e, name) for e in batch]) for name in ("image", "reference"))
         found = trainer.probabilities(trainer.patch(image, reference))
         maps += list(np.concatenate([found[name].numpy() for name in ("segmentation", "detection")], axis=-1))
@@ -110,8 +113,8 @@ def arguments(argv):
 def main(argv=None):
     """Prints the table; returns the exit code."""
     args = arguments(argv)
-    settings = runs.settings(args.run)
-    bank, trainer = runs.bank(args.run, settings, args.tiles), runs.load(args.run, settings)
+    settings = universal_run.settings(args.run)
+    bank, trainer = universal_run.bank(args.run, settings, args.tiles), universal_run.load(args.run, settings)
     rows = judged(trainer, bank, settings)
     lines = [[str(row[c]) if c in TRIED else f"{row[c]:.4f}" for c in COLUMNS] for row in rows]
     print(tables.aligned([list(COLUMNS), *lines], 0))

@@ -13,12 +13,17 @@ import numpy as np
 import tensorflow as tf
 
 from data import pipeline, tiles
-from hou_synth import command, config, files, instances, metrics, options
-from train import choice, comparison, devices, epochs, export, limits, phases, pseudo, real, runs, sheet
-from train.callbacks import Checkpoint, Clock, Curves, Finite, save, spared
-from train.checkpoints import Checkpoints
-from train.history import Rounds
-from train.trainer import UniversalTrainer
+from hou_synth import config, instances, metrics, options
+from hou_synth.io import command, files
+from train.judging import comparison
+from train.loop import devices, limits, phases
+from train.loop.trainer import UniversalTrainer
+from train.pictures import contact_sheet
+from train.runs import epochs, kept_state, labelled_run, self_training, universal_run
+from train.runs.callbacks import Checkpoint, Clock, Curves, Finite, save, spared
+from train.runs.checkpoints import Checkpoints
+from train.runs.history import Rounds
+from train.serving import saved_model
 
 CHECKPOINT_MINUTES = 3.0
 SCORED = 32  # unseen synthetic patches behind the closing score
@@ -30,7 +35,7 @@ def arguments(argv):
         prog="python -m train.universal", description="Train a nucleus segmenter on unlabelled H&E tiles."
     )
     parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
-    real.add_data(parser, "--labelled")
+    labelled_run.add_data(parser, "--labelled")
     parser.add_argument("--out", help="run folder (default: runs/<preset>)")
     parser.add_argument("--bank", help="tile bank (default: banks/ beside the run folder)")
     parser.add_argument("--rebuild", action="store_true", help="replace a --bank that has other settings")
@@ -65,7 +70,7 @@ def whole(args, settings, run, strategy, clock):
     if (run / "scores.json").exists():
         print(f"This run is finished.\n{(run / 'next.txt').read_text()}")
         return 0
-    images = real.images(args, args.labelled) if args.labelled else []
+    images = labelled_run.images(args, args.labelled) if args.labelled else []
     check_images(run, images)
     bank = prepare(args, settings, run)
     record(args, settings, run, bank, images)
@@ -120,7 +125,7 @@ def record(args, settings, run, bank, images):
         "tile_names": [tile.name for tile in bank.tiles],
         "bank": str(bank.path),
         "labelled": [image.name for image in images],
-        **runs.surroundings(),
+        **universal_run.surroundings(),
     }
     files.write_text(run / "run.json", json.dumps(about, indent=2) + "\n")
 
@@ -139,7 +144,7 @@ def train(settings, run, source, clock, strategy=None):
         The `UniversalTrainer`.
 
     Raises:
-        train.checkpoints.Diverged: if a loss or a weight is not finite.
+        train.runs.checkpoints.Diverged: if a loss or a weight is not finite.
         data.workers.WorkerDied: if a process that synthesises is killed.
         OSError: if the state at the end of the run cannot be written.
     """
@@ -155,15 +160,17 @@ def train(settings, run, source, clock, strategy=None):
             train_phase(settings, run, source, trainer, schedule, number, (checkpoints, progress, clock))
         with spared():
             if schedule[number].updates[2]:
-                choice.consider(trainer, source.bank, settings, run, schedule[number].name)
+                kept_state.consider(trainer, source.bank, settings, run, schedule[number].name)
         done.assign(number + 1)
         progress.assign(0)
         with contextlib.nullcontext() if number + 1 == len(schedule) else spared():
             save(checkpoints, clock)
         with spared():
-            sheet.contact_sheet(trainer, source.bank, settings, run / f"{number + 1}_{schedule[number].name}.png")
+            contact_sheet.contact_sheet(
+                trainer, source.bank, settings, run / f"{number + 1}_{schedule[number].name}.png"
+            )
             contrast(trainer, source.bank, settings, run / "contrast.json", schedule[number].name)
-    if phase := choice.best(trainer, run):
+    if phase := kept_state.best(trainer, run):
         print(f"kept: the task network after phase {phase}")
     return trainer
 
@@ -172,7 +179,7 @@ def contrast(trainer, bank, settings, path, phase):
     """Keeps and tells the contrast of haematoxylin across nuclear borders: where it falls, the truth is lost."""
     if not trainer.refined:
         return
-    found = comparison.contrast(trainer, sheet.unseen(bank, settings, SCORED))
+    found = comparison.contrast(trainer, contact_sheet.unseen(bank, settings, SCORED))
     earlier = json.loads(path.read_text()) if path.exists() else {}
     files.write_text(path, json.dumps({**earlier, phase: found}, indent=2) + "\n")
     told = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
@@ -184,7 +191,9 @@ def train_phase(settings, run, source, trainer, schedule, number, saving):
     phase, (checkpoints, progress, clock) = schedule[number], saving
     first, batch = int(progress), settings.schedule.batch
     start = phases.patches_before(schedule[:number], batch) + first * sum(phase.updates) * batch
-    known = pseudo.labelled(trainer, source.bank, settings, run / phase.name, phase.taught) if phase.taught else []
+    known = (
+        self_training.labelled(trainer, source.bank, settings, run / phase.name, phase.taught) if phase.taught else []
+    )
     data = source.rounds(sum(phase.updates), start, known)
     print(f"phase {number + 1} of {len(schedule)}: {phase.name}, {phase.rounds} rounds of {phase.updates}")
     trainer.compile(updates=phase.updates, fill=phase.fill)
@@ -205,11 +214,11 @@ def finish(settings, run, bank, trainer, models, minutes):
     networks = trainer.plain()
     for name, network in networks.items():
         epochs.keep(network, run / f"{name}.keras")
-    runs.remember(trainer, run)
+    universal_run.remember(trainer, run)
     scores = synthetic_scores(trainer, bank, settings)
     result = {**scores, "minutes": minutes}
-    refinement = runs.refinement(trainer, networks)
-    served = export.export(run, models / run.name, networks["task"], refinement, result=result)
+    refinement = universal_run.refinement(trainer, networks)
+    served = saved_model.write(run, models / run.name, networks["task"], refinement, result=result)
     text = "\n".join(
         [
             f"score on {SCORED} unseen synthetic patches (says nothing about real tissue): "
@@ -227,7 +236,7 @@ def finish(settings, run, bank, trainer, models, minutes):
 
 def synthetic_scores(trainer, bank, settings):
     """Mean measures of the task network on refined patches that training never saw."""
-    examples, rows = sheet.unseen(bank, settings, SCORED), []
+    examples, rows = contact_sheet.unseen(bank, settings, SCORED), []
     for start in range(0, SCORED, settings.schedule.batch):
         batch = examples[start : start + settings.schedule.batch]
         image, reference = (np.stack([getattr(e, name) for e in batch]) for name in ("image", "reference"))

@@ -1,0 +1,71 @@
+"""A data set on disk as a tf.data.Dataset."""
+
+import functools
+import pathlib
+
+import cv2
+import h5py
+import numpy as np
+import tensorflow as tf
+
+from data.sets import folders, hdf5
+from hou_synth.io import image_files
+
+
+def read(path):
+    """The patches of a data set of `data.synthesize`, read when they are needed.
+
+    Args:
+        path: HDF5 file or folder.
+
+    Returns:
+        tf.data.Dataset of known cardinality, in the order of the patches, of dicts: image, reference (s, s, 3) uint8
+        RGB, mask (s, s) uint8 bits (1 nucleus, 2 contour, 4 centre), and labels (s, s) uint16 from a file.
+
+    Raises:
+        ValueError: if it is not a complete data set; the message says what is intact.
+    """
+    path = pathlib.Path(path)
+    count, patch = _folder(path) if path.is_dir() else _file(path)
+    first = patch(0)
+
+    def tensors(index):
+        made = tf.numpy_function(
+            lambda number: list(patch(int(number)).values()), [index], [a.dtype for a in first.values()], stateful=False
+        )
+        return {name: tf.ensure_shape(m, a.shape) for (name, a), m in zip(first.items(), made, strict=True)}
+
+    return tf.data.Dataset.range(count).map(tensors, num_parallel_calls=2, deterministic=True)
+
+
+def _file(path):
+    """Number of patches of an HDF5 file, and a function from index to arrays."""
+    with hdf5.readable(path):  # or it is none
+        pass
+    try:
+        file = h5py.File(path, "r")
+    except OSError:
+        raise hdf5.damage(path) from None
+    return len(file["image"]), functools.partial(_row, file, path)
+
+
+def _row(file, path, index):
+    """The arrays of one patch in a file."""
+    try:
+        return {name: file[name][index] for name in hdf5.FIELDS}
+    except OSError as error:
+        raise ValueError(f"Expected patch {index} of {path} to be intact. Received: {error}.") from error
+
+
+def _folder(path):
+    """Number of patches of a folder, and a function from index to arrays."""
+    if not (path / "provenance.csv").exists():
+        raise ValueError(f"Expected a complete data set. Received: {path} without provenance.csv.")
+    return sum(1 for _ in folders.rows(path / "provenance.csv")), functools.partial(_pngs, path)
+
+
+def _pngs(path, index):
+    """The arrays of one patch in a folder."""
+    image, mask, reference = (path / folder / folders.name(index) for folder in folders.FOLDERS)
+    bits = np.ascontiguousarray(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED))
+    return {"image": image_files.image(image), "mask": bits, "reference": image_files.image(reference)}

@@ -1,0 +1,1 @@
+"""Files, images, tables, and what every command line does with a mistake."""

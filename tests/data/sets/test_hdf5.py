@@ -1,0 +1,207 @@
+import json
+import os
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data import synthetic
+from data.sets import dataset, folders, hdf5, request
+from hou_synth import config
+
+SETTINGS = config.preset("release")
+COUNT, SIDE, SEED = 21, 64, 3
+HDF5 = ("image", "labels", "mask", "reference")
+
+
+@pytest.fixture(autouse=True)
+def shards_of_eight(monkeypatch):
+    monkeypatch.setattr(request, "SHARD", 8)
+
+
+def asked(bank, count=COUNT, **changes):
+    where = str(bank.path)
+    values = {"config": SETTINGS, "seed": SEED, "side": SIDE, "count": count, **changes}
+    return request.Request(bank=where, tiles=request.fingerprint(where), **values)
+
+
+def fill(store, shards=None):
+    """Makes some or all of the missing shards, and finishes if all."""
+    store.begin()
+    missing = store.missing()
+    for start in missing[:shards]:
+        store.write(start)
+    if shards is None:
+        store.finish()
+    return missing
+
+
+def content(path):
+    with h5py.File(path) as file:
+        return {name: file[name][()] for name in file}, dict(file.attrs)
+
+
+def same(one, other):
+    arrays = all(np.array_equal(one[0][name], other[0][name]) for name in one[0])
+    return arrays and one[0].keys() == other[0].keys() and one[1] == other[1]
+
+
+@pytest.fixture(scope="module")
+def made(bank, tmp_path_factory):
+    """A finished file, not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(request, "SHARD", 8)
+        path = tmp_path_factory.mktemp("made") / "made.h5"
+        fill(hdf5.Store(path, asked(bank)))
+    return path
+
+
+def test_the_file_holds_the_examples_and_says_what_it_is(bank, made):
+    with h5py.File(made) as file:
+        for index in (0, 8, 20):
+            example = synthetic.example(bank, SEED, index, SIDE, SETTINGS.synthesis)
+            for name in ("image", "labels", "reference"):
+                assert np.array_equal(file[name][index], getattr(example, name))
+            assert np.array_equal(file["mask"][index], example.target(SETTINGS.losses))
+            assert json.loads(file["provenance"][index])["index"] == index
+        assert np.array_equal(file["mask"][()] & 1 > 0, file["labels"][()] > 0) and file["labels"][()].any()
+        assert file["labels"].dtype == np.uint16 and file["image"].chunks == (1, SIDE, SIDE, 3)
+        assert file["tiles"].asstr()[()].tolist() == ["a/tile.png", "b/tile.png"]
+        assert (file.attrs["seed"], file.attrs["size"], file.attrs["complete"]) == (SEED, SIDE, COUNT)
+        assert json.loads(file.attrs["config"])["synthesis"]["distractors"] == SETTINGS.synthesis.distractors
+    assert os.listdir(made.parent) == ["made.h5"]
+
+
+def test_it_goes_on_shard_by_shard_to_the_same_content(bank, made, tmp_path):
+    path = tmp_path / "a.h5"
+    assert fill(hdf5.Store(path, asked(bank)), 1) == [0, 8, 16]
+    assert fill(hdf5.Store(path, asked(bank)), 1) == [8, 16]
+    (tmp_path / "a.h5.parts/00000008.h5").write_bytes(b"half")
+    (tmp_path / "a.h5.parts/00000016.h5.77.part").write_bytes(b"half")
+    (tmp_path / "a.h5.77.part").write_bytes(b"half")
+    assert fill(hdf5.Store(path, asked(bank))) == [8, 16]
+    assert same(content(path), content(made)) and os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_a_larger_count_goes_on_from_the_finished_file(bank, made, tmp_path):
+    path = tmp_path / "a.h5"
+    fill(hdf5.Store(path, asked(bank, 10)))
+    assert fill(hdf5.Store(path, asked(bank))) == [10, 18]
+    assert same(content(path), content(made))
+    with pytest.raises(ValueError, match="at least 21.*10"):
+        hdf5.Store(path, asked(bank, 10))
+
+
+def test_another_request_is_refused_by_name(bank, made, tmp_path):
+    fill(hdf5.Store(tmp_path / "a.h5", asked(bank)), 1)
+    other = config.preset("release", distractors=5)
+    for path in (made, tmp_path / "a.h5"):
+        with pytest.raises(ValueError, match="seed: 3 != 4"):
+            hdf5.Store(path, asked(bank, seed=4))
+        with pytest.raises(ValueError, match="size: 64 != 70"):
+            hdf5.Store(path, asked(bank, side=70))
+        with pytest.raises(ValueError, match="distractors: 99 != 5"):
+            hdf5.Store(path, asked(bank, config=other))
+    hdf5.Store(made, asked(bank, config=config.preset("release", gamma=1.0)))
+
+
+def test_another_bank_under_the_same_name_is_refused(bank):
+    wanted = request.Request(SETTINGS, SEED, SIDE, COUNT, str(bank.path), "0123")
+    with pytest.raises(ValueError, match="tile bank.*0123"):
+        list(wanted.examples(0))
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.97])
+def test_a_truncated_file_says_what_is_intact_and_goes_on_from_there(bank, made, tmp_path, share):
+    path = tmp_path / "a.h5"
+    path.write_bytes(made.read_bytes()[: int(made.stat().st_size * share)])
+    store = hdf5.Store(path, asked(bank))
+    assert abs(store.kept - COUNT * share) < 3
+    with pytest.raises(ValueError, match=f"intact: patches 0 to {store.kept - 1} of {COUNT}"):
+        dataset.read(path)
+    assert fill(store) == list(range(store.kept, COUNT, 8))
+    assert same(content(path), content(made))
+
+
+def test_a_damaged_patch_is_noticed(bank, made, tmp_path):
+    path, whole = tmp_path / "a.h5", bytearray(made.read_bytes())
+    with h5py.File(made) as file:
+        offset = file["reference"].id.get_chunk_info_by_coord((13, 0, 0, 0)).byte_offset
+    whole[offset + 100] ^= 255
+    path.write_bytes(whole)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="patch 13 of .*a.h5"):
+        list(dataset.read(path))
+    store = hdf5.Store(path, asked(bank))
+    assert store.kept == 13
+    fill(store)
+    assert same(content(path), content(made))
+
+
+def test_what_is_no_data_set_is_told_and_not_touched(bank, tmp_path):
+    (tmp_path / "text.h5").write_text("hello")
+    (tmp_path / "cut.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    for path in (tmp_path / "text.h5", tmp_path / "cut.h5", tmp_path / "nowhere/a.h5", bank.path):
+        with pytest.raises(ValueError, match=f"Expected a data set.*{path.name}"):
+            dataset.read(path)
+        if path.exists():
+            with pytest.raises(ValueError, match=f"Expected a data set.*{path.name}"):
+                hdf5.Store(path, asked(bank))
+    with pytest.raises(ValueError, match="Expected a data set"):
+        hdf5.Store(tmp_path, asked(bank))
+    with pytest.raises(ValueError, match="does not exist yet"):
+        folders.Store(tmp_path, asked(bank))
+
+
+def test_the_release_layout_holds_the_same_patches(bank, made, tmp_path):
+    folder = tmp_path / "release"
+    fill(folders.Store(folder, asked(bank)))
+    arrays, _ = content(made)
+    for index in range(COUNT):
+        name = f"{index:06d}.png"
+        assert np.array_equal(cv2.imread(str(folder / "image" / name))[..., ::-1], arrays["image"][index])
+        assert np.array_equal(cv2.imread(str(folder / "refer" / name))[..., ::-1], arrays["reference"][index])
+        assert np.array_equal(cv2.imread(str(folder / "mask" / name), cv2.IMREAD_UNCHANGED), arrays["mask"][index])
+    assert config.load(folder / "config.json") == SETTINGS
+    lines = (folder / "provenance.csv").read_text().splitlines()
+    assert lines[0].startswith("index,tile,type") and [line.split(",")[0] for line in lines[1:]] == list(
+        map(str, range(COUNT))
+    )
+    assert sorted(os.listdir(folder)) == ["config.json", "image", "mask", "provenance.csv", "refer", "request.json"]
+
+
+def test_the_release_layout_goes_on_where_a_file_is_missing(bank, tmp_path):
+    folder = tmp_path / "release"
+    assert fill(folders.Store(folder, asked(bank, 10)), 1) == [0, 8]
+    assert fill(folders.Store(folder, asked(bank, 10))) == [8]
+    table = (folder / "provenance.csv").read_bytes()
+    os.remove(folder / "refer/000009.png")
+    assert fill(folders.Store(folder, asked(bank, 10))) == [8]
+    assert (folder / "provenance.csv").read_bytes() == table and (folder / "refer/000009.png").exists()
+    assert fill(folders.Store(folder, asked(bank))) == [8, 16]
+    assert (folder / "provenance.csv").read_bytes().startswith(table)
+    assert len((folder / "provenance.csv").read_text().splitlines()) == COUNT + 1
+    with pytest.raises(ValueError, match="seed"):
+        folders.Store(folder, asked(bank, seed=9))
+    with pytest.raises(ValueError, match="at least 21"):
+        folders.Store(folder, asked(bank, 10))
+
+
+def test_the_reader_gives_what_the_file_holds(made):
+    data, (arrays, _) = dataset.read(made), content(made)
+    assert data.cardinality() == COUNT
+    read = list(data.as_numpy_iterator())
+    assert [set(patch) for patch in read] == [set(HDF5)] * COUNT
+    assert all(np.array_equal(patch[name], arrays[name][i]) for i, patch in enumerate(read) for name in HDF5)
+    assert data.element_spec["labels"] == tf.TensorSpec((SIDE, SIDE), tf.uint16)
+    assert data.skip(5).batch(4).element_spec["image"].shape == (None, SIDE, SIDE, 3)
+
+
+def test_the_reader_gives_what_the_folders_hold(bank, made, tmp_path):
+    with pytest.raises(ValueError, match="provenance.csv"):
+        dataset.read(tmp_path)
+    fill(folders.Store(tmp_path / "release", asked(bank, 5)))
+    read, (arrays, _) = list(dataset.read(tmp_path / "release").as_numpy_iterator()), content(made)
+    assert len(read) == 5 and set(read[0]) == {"image", "mask", "reference"}
+    assert all(np.array_equal(patch[name], arrays[name][i]) for i, patch in enumerate(read) for name in patch)

@@ -1,0 +1,127 @@
+import dataclasses
+import types
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data import patches, pipeline
+from data.labelled.reader import Labelled
+from data.synthetic import NUCLEUS, UNKNOWN
+from hou_synth import config, instances
+from train.loop.trainer import UniversalTrainer
+from train.runs import kept_state, self_training
+
+SETTINGS = config.preset("quick", unet_widths=(4, 8), unet_down=(1, 1), unet_up=(1,), refiner_blocks=1, batch=2)
+
+
+def dark(images):
+    """A network without weights: what is dark is nucleus."""
+    probability = tf.cast(tf.reduce_mean(images, axis=-1, keepdims=True) < -0.05, tf.float32)
+    return {"segmentation": probability, "detection": probability}
+
+
+def test_only_confident_and_convex_nuclei_are_sure():
+    segmentation = np.zeros((64, 256), np.float32)
+    cv2.circle(segmentation, (32, 32), 12, 0.97, -1)
+    cv2.circle(segmentation, (96, 32), 12, 0.75, -1)
+    cv2.circle(segmentation, (224, 32), 12, 0.59, -1)
+    cv2.ellipse(segmentation, (160, 32), (16, 16), 0, 0, 270, 0.97, 5)
+    labels = self_training.sure(segmentation, segmentation, SETTINGS.instances)
+    assert labels[32, 32] > 0 and labels[32, 96] == patches.UNKNOWN and labels[32, 176] == patches.UNKNOWN
+    assert (labels[segmentation == 0] <= 0).all() and (labels[:, 60:68] == 0).all() and (labels[:, 192:] == 0).all()
+
+
+def test_labels_part_what_the_settings_would_merge():
+    segmentation = np.zeros((64, 96), np.float32)
+    cv2.rectangle(segmentation, (20, 20), (75, 43), 0.97, -1)
+    detection = np.zeros_like(segmentation)
+    for x in (34, 62):
+        cv2.circle(detection, (x, 32), 9, 1.0, -1)
+    detection[24:41, 40:57] = 0.6  # a valley 0.4 deep
+    merging = dataclasses.replace(SETTINGS.instances, detection_sigma=0, seed_height=0.5)
+    assert instances.nuclei(segmentation, detection, merging).max() == 1
+    assert self_training.sure(segmentation, detection, merging).max() == 2
+
+
+def test_labels_are_kept_and_read_again(bank, tmp_path):
+    trainer = types.SimpleNamespace(probabilities=dark)
+    made = self_training.labelled(trainer, bank, SETTINGS, tmp_path / "self1", 1)
+    assert [item.name for item in made] == [tile.name for tile in bank.tiles]
+    assert all(item.image.shape == (256, 256, 3) and item.labels.max() > 15 for item in made)
+    again = self_training.labelled(types.SimpleNamespace(), bank, SETTINGS, tmp_path / "self1", 1)
+    assert all((a.labels == b.labels).all() for a, b in zip(made, again, strict=True))
+
+
+def test_large_tiles_give_a_window():
+    image = np.arange(1100 * 64, dtype=np.int64).reshape(1100, 64)
+    part = self_training.window(np.random.default_rng(0), image)
+    assert part.shape == (1000, 64) and part[0, 0] % 64 == 0
+
+
+def test_patches_carry_what_is_unknown():
+    labels = np.full((100, 100), patches.UNKNOWN, np.int32)
+    labels[:, 50:] = 7
+    item = Labelled("a", "a", np.zeros((100, 100, 3), np.uint8), labels, 0.25)
+    for index in range(20):
+        _, target = patches.training([item], SETTINGS, index)
+        nucleus, unknown = (target & NUCLEUS) > 0, (target & UNKNOWN) > 0
+        assert (nucleus ^ unknown).all()
+
+
+def test_unknown_pixels_count_nothing():
+    trainer = UniversalTrainer(SETTINGS)
+    random = np.random.default_rng(0)
+    image = tf.constant(random.uniform(-1, 1, (2, 64, 64, 3)), tf.float32)
+    target = random.choice(np.array([0, NUCLEUS], np.uint8), (2, 64, 64, 1))
+    target[:, :32] |= UNKNOWN
+    other = target.copy()
+    other[:, :32] ^= NUCLEUS
+    known = other.copy()
+    known[:, :32] &= ~np.uint8(UNKNOWN)
+    losses = [trainer.task_loss(image, tf.constant(each), training=False)[0].numpy() for each in (target, other, known)]
+    assert np.allclose(losses[0], losses[1]) and (losses[2] > 1.5 * losses[0]).all()
+
+
+def test_the_rate_starts_anew_at_half_for_every_later_round():
+    schedule = {"task_steps": 10, "joint_rounds": 0, "final_steps": 0, "self_rounds": 2, "self_steps": 3}
+    settings = dataclasses.replace(SETTINGS, schedule=dataclasses.replace(SETTINGS.schedule, **schedule))
+    rate = UniversalTrainer(settings, 16).task_optimizer._learning_rate
+    values = [float(rate(step)) / settings.schedule.task_rate for step in (0, 5, 9.99, 10, 11.5, 12.99, 13)]
+    assert values == pytest.approx([1, 0.505, 0.01, 0.5, 0.2525, 0.005, 0.5], abs=0.003)
+
+
+def test_further_labelled_images_join_the_batches(bank):
+    labels = np.zeros((100, 100), np.int32)
+    item = Labelled("a", "a", np.full((100, 100, 3), 7, np.uint8), labels, 0.25)
+    source = pipeline.Source(bank, SETTINGS)
+    batch = next(iter(source.rounds(1, further=[item])))
+    assert batch["labelled_image"].shape == (1, SETTINGS.schedule.labelled_batch, 64, 64, 3)
+    assert (batch["labelled_image"].numpy() == 7).all()
+    assert "labelled_image" not in next(iter(source.rounds(1)))
+
+
+def test_the_network_that_does_best_on_the_tiles_is_kept(bank, tmp_path):
+    trainer = UniversalTrainer(SETTINGS)
+    weights = trainer.task.get_weights()
+    parts = iter([0.2, 0.6, 0.59, 0.4])
+
+    def criterion(network, images, settings):
+        assert images.shape == (2, 256, 256, 3)
+        return dict.fromkeys(("criterion", "agreement", "amount"), next(parts))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kept_state, "criterion", criterion)
+        for value, phase in enumerate(("task", "self1", "self2", "self3")):
+            trainer.task.set_weights([np.full_like(each, float(value)) for each in weights])
+            kept_state.consider(trainer, bank, SETTINGS, tmp_path, phase)
+    assert [found["criterion"] for found in kept_state.scores(tmp_path).values()] == [0.2, 0.6, 0.59, 0.4]
+    assert kept_state.best(trainer, tmp_path) == "self2"
+    assert all((each == 2.0).all() for each in trainer.task.get_weights())  # the last that is not certainly worse
+
+
+def test_without_a_tile_that_is_large_enough_nothing_is_chosen(bank, tmp_path):
+    small = types.SimpleNamespace(tiles=[types.SimpleNamespace(image=np.zeros((100, 300, 3), np.uint8))])
+    kept_state.consider(None, small, SETTINGS, tmp_path, "task")
+    assert kept_state.scores(tmp_path) == {} and not list(tmp_path.iterdir())

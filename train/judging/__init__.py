@@ -1,0 +1,1 @@
+"""How good and how real, by measures that training does not optimise."""

@@ -1,0 +1,1 @@
+"""The training loop: networks, steps, schedule, image history, importance weights, devices."""

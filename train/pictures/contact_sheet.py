@@ -1,0 +1,63 @@
+"""Contact sheets: what a person looks at to judge a phase."""
+
+import cv2
+import numpy as np
+
+from data import synthetic
+from hou_synth.io import files
+from train.loop.task_trainer import signed, unsigned
+from train.pictures.outlines import HEAD, titled
+
+_SIDE = 128  # smaller patches are enlarged to about this
+_COLUMNS = ("mask", "initial", "reference", "refined", "task")
+
+
+def contact_sheet(trainer, bank, config, path, count=10):
+    """Draws unseen synthetic patches: mask, initial, reference, refined with its weight, task output.
+
+    Args:
+        trainer: `UniversalTrainer`.
+        bank: `data.tiles.Bank`.
+        config: `Config`.
+        path: PNG to write.
+        count: rows.
+    """
+    examples = unseen(bank, config, count)
+    image, reference = (np.stack([getattr(e, name) for e in examples]) for name in ("image", "reference"))
+    refined = trainer.patch(image, reference)
+    weights = trainer.weight(refined, signed(reference)).numpy()
+    shown = trainer.probabilities(refined)["segmentation"].numpy()[..., 0]
+    scale = max(1, _SIDE // config.schedule.patch)
+    rows = [_titles(config.schedule.patch * scale)]
+    for example, image, weight, output in zip(examples, unsigned(refined).numpy(), weights, shown, strict=True):
+        columns = [_coloured(example.labels), example.image, example.reference, image, _grey(output)]
+        row = np.repeat(np.repeat(np.hstack(columns), scale, 0), scale, 1)
+        rows.append(titled(row, f"{example.provenance['tile']}   weight {weight:.3g}"))
+    files.write_png(path, np.vstack(rows))
+
+
+def unseen(bank, config, count):
+    """Synthetic examples that training never sees: of another seed."""
+    schedule = config.schedule
+    return [
+        synthetic.example(bank, schedule.seed + 2**31, index, schedule.patch, config.synthesis)
+        for index in range(count)
+    ]
+
+
+def _grey(probability):
+    return np.repeat((probability * 255).astype(np.uint8)[..., None], 3, 2)
+
+
+def _coloured(labels):
+    """Label map with a colour for each nucleus."""
+    palette = np.random.default_rng(1).integers(80, 256, (int(labels.max()) + 1, 3)).astype(np.uint8)
+    palette[0] = 0
+    return palette[labels]
+
+
+def _titles(side):
+    head = np.full((HEAD, side * len(_COLUMNS), 3), 255, np.uint8)
+    for number, text in enumerate(_COLUMNS):
+        cv2.putText(head, text, (side * number + 4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return head

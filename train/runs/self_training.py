@@ -1,0 +1,99 @@
+"""Self-training [ours]: the task network labels the unlabelled tiles, and then learns from what it is sure of.
+
+Painted nuclei teach it what a nucleus is, real tissue how it looks. A nucleus counts if its mean probability is high
+and its outline convex enough for a single one; doubtful ones count neither as nucleus nor as background.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+import tensorflow as tf
+from skimage.measure import regionprops
+from tqdm import tqdm
+
+from data.labelled.reader import Labelled
+from data.patches import UNKNOWN
+from hou_synth import inference, instances
+from hou_synth.io import files
+from hou_synth.normalise import reinhard
+from train.loop.task_trainer import signed
+from train.runs.callbacks import spared
+
+SURE, DOUBTFUL = 0.85, 0.6  # least mean probability of a nucleus, and of one that is not known
+AT_FIRST = 0.8, 0.35  # the same in the first round, when the network is less sure of real nuclei
+SEED_HEIGHT = 0.25  # of labels at most: they had better part a nucleus, which is then not convex, than merge two
+SOLIDITY = 0.9  # least share of a sure nucleus's convex hull that it fills
+TILES = 512  # most tiles in a round
+SIDE = 1000  # largest side of what is taken of a tile, in pixels
+
+
+def labelled(trainer, bank, settings, folder, round):
+    """Labels tiles of a bank, or reads the labels that are there already; those that cannot be written are told.
+
+    Args:
+        trainer: `train.loop.task_trainer.TaskTrainer`, whose task network labels.
+        bank: `data.tiles.Bank`.
+        settings: `Config`.
+        folder: where the labels are kept, a file for each tile.
+        round: number that, with the seed, chooses tiles out of more than `TILES`, and windows out of large ones.
+
+    Returns:
+        list of `data.labelled.reader.Labelled`, their colours moved to the fixed target, and labels that are `UNKNOWN`
+        where the network is not sure.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng([settings.schedule.seed, round])
+    chosen = sorted(random.permutation(len(bank.tiles))[:TILES].tolist())
+    network, made, limits = callable_of(trainer), [], AT_FIRST if round == 1 else (SURE, DOUBTFUL)
+    for number in tqdm(chosen, "labelling", unit="tile", disable=None):
+        tile = bank.tiles[number]
+        image = reinhard(window(random, tile.image))
+        path = folder / f"{number:06}.npz"
+        nuclei = np.load(path)["labels"] if path.exists() else None
+        if nuclei is None:
+            nuclei = sure(*inference.symmetric(network, image), settings.instances, *limits)
+            with spared(), files.replacing(path) as partial, open(partial, "wb") as file:
+                np.savez_compressed(file, labels=nuclei)
+        made.append(Labelled(tile.name, tile.type, image, nuclei, inference.MICRONS_PER_PIXEL))
+    return made
+
+
+def callable_of(trainer):
+    """A trainer's task network as `hou_synth.inference` takes it."""
+
+    @functools.partial(tf.function, reduce_retracing=True)
+    def maps(images):
+        return trainer.probabilities(signed(images))
+
+    return lambda images: {name: probability.numpy() for name, probability in maps(tf.constant(images)).items()}
+
+
+def window(random, image):
+    """A random part of an image, of at most `SIDE` pixels a side."""
+    top, left = (int(random.integers(max(length - SIDE, 0) + 1)) for length in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE])
+
+
+def sure(segmentation, detection, settings, least=SURE, doubtful=DOUBTFUL):
+    """Nuclei that a network is sure of.
+
+    Args:
+        segmentation: (h, w) float32 probability of nucleus.
+        detection: (h, w) float32 probability of a nucleus's core.
+        settings: `Instances`.
+        least: mean probability of a nucleus.
+        doubtful: of one that is not known; those under it are background.
+
+    Returns:
+        (h, w) int32: ids, 0 for background, `UNKNOWN` for nuclei that are doubtful.
+    """
+    height = min(settings.seed_height, SEED_HEIGHT)
+    settings = dataclasses.replace(settings, seed_height=height, mean_min=doubtful, line=0)
+    found = instances.nuclei(segmentation, detection, settings)
+    regions = regionprops(found, intensity_image=segmentation)
+    identity = np.zeros(len(regions) + 1, np.int32)
+    for region in regions:
+        certain = region.intensity_mean >= least and region.solidity >= SOLIDITY
+        identity[region.label] = region.label if certain else UNKNOWN
+    return identity[found]

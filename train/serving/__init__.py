@@ -1,0 +1,1 @@
+"""A run as a served model: signatures, warm-up, card, ONNX."""

@@ -1,0 +1,1 @@
+"""The paper's tables: protocols, equal budgets, one process a cell."""
