@@ -90,3 +90,33 @@ def write_csv(path, rows, columns):
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_csv(path, columns=()):
+    """Rows of a table in CSV, as texts.
+
+    Args:
+        path: the file's name.
+        columns: names that its header must have; it may have more.
+
+    Returns:
+        List of dicts column -> text, empty for a table of a header alone.
+
+    Raises:
+        ValueError: naming the file, if it is no such table, is cut off within a row, or is not UTF-8.
+        OSError: naming the file, if it cannot be read.
+    """
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, skipinitialspace=True, strict=True)
+        try:
+            lines = [line for line in reader if line]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"Expected a table in CSV, in UTF-8. Received: {path} ({error}).") from error
+    header = [name.strip() for name in lines[0]] if lines else []
+    missing = [name for name in columns if name not in header]
+    if missing or not header:
+        raise ValueError(f"Expected a table with column {(*missing, 'names')[0]}. Received: {path} with {header}.")
+    for number, line in enumerate(lines[1:], start=1):
+        if len(line) != len(header):
+            raise ValueError(f"Expected {len(header)} cells in row {number} of {path}. Received: {len(line)}.")
+    return [dict(zip(header, line, strict=True)) for line in lines[1:]]
