@@ -20,6 +20,7 @@ setup(
         "scipy>=1.11",
         "h5py>=3.10",
         "defusedxml>=0.7.1",
+        "pydantic>=2.12",
         "tifffile>=2023.7",
         "matplotlib>=3.8",
         "tensorboard>=2.16",

@@ -6,9 +6,8 @@ Lengths are pixels at 40X (0.25 microns per pixel). The defaults of every class 
 
 import dataclasses
 import json
-import pathlib
 
-from hou_synth.io import files
+from hou_synth.io import documents, files
 
 VERSION = 1  # of the configuration's format, kept in config.json
 
@@ -191,6 +190,10 @@ CHOICES = {
     "weighting": ("clip", "normalise", "calibrate", "none", "shuffle"),
 }
 GROUPS = ("synthesis", "networks", "losses", "schedule", "instances")
+# What `save` writes: a group may lack fields that came later, but no group is missing.
+_WRITTEN = dataclasses.make_dataclass(
+    "Written", [("version", int), ("preset", str), *((group, type(getattr(Config, group))) for group in GROUPS)]
+)
 
 _RELEASE_SYNTHESIS = {
     "texture_noise": 1.0,
@@ -389,38 +392,15 @@ def load(path):
     Raises:
         ValueError: when the file is not such a configuration.
     """
-    return parse(pathlib.Path(path).read_text(), path)
-
-
-def parse(text, source):
-    """Configuration out of the text that `save` writes.
-
-    Args:
-        text: JSON.
-        source: where it comes from, for the error.
-
-    Raises:
-        ValueError: when it is not such a configuration.
-    """
-    try:
-        record = json.loads(text)
-        record.pop("version")
-        groups = {}
-        for group in GROUPS:
-            default = getattr(Config, group)
-            tuples = {f.name for f in dataclasses.fields(default) if isinstance(getattr(default, f.name), tuple)}
-            fields = {key: tuple(v) if key in tuples else v for key, v in record.pop(group).items()}
-            groups[group] = type(default)(**fields)
-        return Config(**record, **groups)
-    except (KeyError, TypeError, json.JSONDecodeError, AttributeError) as error:
-        raise ValueError(f"Expected a configuration written by this version. Received: {source} ({error}).") from None
+    written = documents.read(path, _WRITTEN, extra="forbid")
+    return Config(written.preset, *(getattr(written, group) for group in GROUPS))
 
 
 def thresholds(text, source):
     """Thresholds and sizes out of the text that `save` writes, whichever version wrote the rest of it.
 
     Args:
-        text: JSON.
+        text: JSON, str or bytes.
         source: where it comes from, for the error.
 
     Returns:
@@ -429,10 +409,8 @@ def thresholds(text, source):
     Raises:
         ValueError: when it has none, or others.
     """
-    try:
-        return Instances(**json.loads(text)["instances"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"Expected a configuration with instances. Received: {source} ({error}).") from None
+    groups = documents.parse(text, dict[str, object], source)
+    return documents.parse(json.dumps(groups.get("instances")), Instances, f"{source}, instances", extra="forbid")
 
 
 def differences(one, other):

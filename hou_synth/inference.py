@@ -271,7 +271,7 @@ def thresholds(path):
         ValueError: if there is no SavedModel, or its configuration cannot be read.
     """
     file = model_folder(path) / "assets.extra" / "config.json"
-    return config.thresholds(file.read_text(), file) if file.is_file() else instances.DEFAULT
+    return config.thresholds(file.read_bytes(), file) if file.is_file() else instances.DEFAULT
 
 
 def identity(path):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -46,10 +47,64 @@ def test_field_names_are_unique_over_all_groups():
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"version": 1, "synthesis": {"no_such": 1}}', "[]"])
+@pytest.fixture
+def altered(tmp_path):
+    """Function that gives the path of a configuration with one field of its instances set to something."""
+
+    def write(field, value):
+        config.save(config.preset("cpu"), tmp_path / "config.json")
+        record = json.loads((tmp_path / "config.json").read_text())
+        record["instances"][field] = value
+        (tmp_path / "config.json").write_text(json.dumps(record))
+        return tmp_path / "config.json"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "{}", '{"version": 1, "synthesis": {"no_such": 1}}', "[]", "null", "[" * 9999]
+)
 def test_a_file_that_is_no_configuration_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=r"config\.json"):
+        config.load(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("area_min", "20", "valid integer, not '20'"),
+        ("area_min", True, "valid integer, not True"),
+        ("area_min", 20.5, "valid integer, not 20.5"),
+        ("area_min", None, "valid integer, not None"),
+        ("transposed", 1, "valid boolean, not 1"),
+        ("mean_min", "0.5", "valid number, not '0.5'"),
+        ("gone", 1, "nexpected keyword argument, not 1"),
+    ],
+)
+def test_a_field_of_another_type_is_named(altered, field, value, told):
+    path = altered(field, value)
+    with pytest.raises(ValueError, match=rf"Received: .*config\.json \(instances\.{field}: .*{told}"):
+        config.load(path)
+    with pytest.raises(ValueError, match=rf"Received: .*config\.json, instances \({field}: .*{told}"):
+        config.thresholds(path.read_bytes(), path)
+
+
+def test_nan_is_no_number(altered):
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"Expected JSON\. Received: .*config\.json"):
+            config.load(altered("mean_min", value))
+
+
+def test_fields_that_came_later_have_their_defaults(tmp_path):
+    config.save(config.preset("cpu", typical_area=40.0), tmp_path / "config.json")
+    record = json.loads((tmp_path / "config.json").read_text())
+    del record["instances"]["typical_area"]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    assert config.load(tmp_path / "config.json") == config.preset("cpu", typical_area=0.0)
+    del record["instances"]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"instances: field required"):
         config.load(tmp_path / "config.json")
 
 
