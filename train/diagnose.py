@@ -5,8 +5,7 @@ import pathlib
 import sys
 
 from hou_synth.io import command, files, tables
-from train.judging import comparison
-from train.pictures import contact_sheet
+from train.judging import comparison, unseen
 from train.runs import universal_run
 
 HEAD = ("type", "patches", "tiles", "measure")
@@ -38,7 +37,7 @@ def main(argv=None):
     args = arguments(argv)
     settings = universal_run.settings(args.run)
     bank, trainer = universal_run.bank(args.run, settings, args.tiles), universal_run.load(args.run, settings)
-    rows = comparison.table(comparison.measured(trainer, contact_sheet.unseen(bank, settings, args.count)))
+    rows = comparison.table(comparison.measured(trainer, unseen.examples(bank, settings, args.count)))
     lines = cells(rows)
     print(tables.aligned(lines, len(lines[0])))
     if args.out:

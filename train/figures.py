@@ -9,10 +9,10 @@ import numpy as np
 
 from data import synthetic
 from hou_synth.io import command, files
-from train.judging import reliability
+from train.judging import reliability, scores, unseen
 from train.loop import phases
 from train.loop.task_trainer import signed, unsigned
-from train.pictures import contact_sheet, plates
+from train.pictures import plates
 from train.runs import history, universal_run
 
 TISSUES = 4  # of the plate of styles: rows and columns
@@ -69,7 +69,7 @@ def main(argv=None):
 
 def drawn(trainer, bank, settings, run):
     """The `plates.Section`s of a run; those of parts that it has not are left out."""
-    examples = contact_sheet.unseen(bank, settings, WEIGHED)
+    examples = unseen.examples(bank, settings, WEIGHED)
     yield styles(trainer, bank, settings, examples)
     patches = refined(trainer, examples)
     if trainer.weighed:
@@ -83,7 +83,7 @@ def drawn(trainer, bank, settings, run):
 
 def facts(run, settings, bank):
     """What a run was, as texts."""
-    scores = json.loads((run / "scores.json").read_text()) if (run / "scores.json").exists() else {}
+    result = json.loads((run / "scores.json").read_text()) if (run / "scores.json").exists() else {}
     schedule = phases.phases(settings.schedule)
     found = {
         "preset": settings.preset,
@@ -92,31 +92,22 @@ def facts(run, settings, bank):
         "task updates": str(phases.task_updates(schedule)),
         "phases": ", ".join(f"{phase.name} {phase.rounds}" for phase in schedule),
     }
-    if scores:
-        found["minutes"] = f"{scores['minutes']:.1f}"
-        shown = ", ".join(f"{name} {scores[name]:.3f}" for name in ("dice1", "dice", "aji", "pq"))
-        found["on unseen synthetic patches"] = f"{shown} (says nothing about real tissue)"
+    if result:
+        found["minutes"] = f"{result['minutes']:.1f}"
+        found["on unseen synthetic patches"] = f"{scores.text(result)} (says nothing about real tissue)"
     return found
 
 
 def refined(trainer, examples):
     """Refined patches of examples, (n, s, s, 3) uint8; initial ones if the run has no refiner."""
-    images, references = (np.stack([getattr(e, name) for e in examples]) for name in ("image", "reference"))
-    parts = [unsigned(trainer.patch(*both)).numpy() for both in batches(trainer, images, references)]
-    return np.concatenate(parts)
+    parts = unseen.batches(examples, trainer.config.schedule.batch)
+    return np.concatenate([unsigned(unseen.refined(trainer, part)).numpy() for part in parts])
 
 
 def weighed(trainer, patches, references):
     """Importance weights of patches with references, (n, s, s, 3) uint8 each; (n,) float32."""
-    parts = [trainer.weight(*map(signed, both)).numpy() for both in batches(trainer, patches, references)]
-    return np.concatenate(parts)
-
-
-def batches(trainer, *arrays):
-    """Arrays of one length in tuples of parts of the size of a batch."""
-    size = trainer.config.schedule.batch
-    for start in range(0, len(arrays[0]), size):
-        yield tuple(array[start : start + size] for array in arrays)
+    parts = (unseen.batches(array, trainer.config.schedule.batch) for array in (patches, references))
+    return np.concatenate([trainer.weight(*map(signed, both)).numpy() for both in zip(*parts, strict=True)])
 
 
 def spread(items, count):
@@ -154,7 +145,7 @@ def restyled(trainer, image, references):
 
 def weights(trainer, examples, patches):
     """The paper's Fig. 7: how importance weights are distributed, and which patches have which."""
-    references, real = (np.stack([getattr(e, name) for e in examples]) for name in ("reference", "real"))
+    references, real = unseen.stacked(examples, "reference", "real")
     own = weighed(trainer, patches, references)
     samples = {
         "refined": own,

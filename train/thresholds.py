@@ -14,10 +14,9 @@ import sys
 import numpy as np
 from tqdm import tqdm
 
-from data import synthetic
 from hou_synth import metrics
 from hou_synth.io import command, files, tables
-from train.judging import criterion
+from train.judging import criterion, unseen
 from train.runs import kept_state, self_training, universal_run
 
 TRIED = {"seed_height": (0.2, 0.3, 0.4, 0.5), "mean_min": (0.55, 0.65, 0.75, 0.85), "line": (0, 1, 2)}  # ours
@@ -83,14 +82,8 @@ def painted(trainer, bank, settings, side):
     Returns:
         List of (s, s, 2) float32, list of (s, s) int32.
     """
-    seed = settings.schedule.seed + 2**31  # as `train.pictures.contact_sheet.unseen`
-    examples = [synthetic.example(bank, seed, index, side, settings.synthesis) for index in range(PAINTED)]
-    maps = []
-    for first in range(0, PAINTED, criterion.BATCH):
-        batch = examples[first : first + criterion.BATCH]
-        image, reference = (np.stack([getattr(e, name) for e in batch]) for name in ("image", "reference"))
-        found = trainer.probabilities(trainer.patch(image, reference))
-        maps += list(np.concatenate([found[name].numpy() for name in ("segmentation", "detection")], axis=-1))
+    examples = unseen.examples(bank, settings, PAINTED, side)
+    maps = unseen.maps(trainer, examples, criterion.BATCH)
     return maps, [example.labels.astype(np.int32) for example in examples]
 
 

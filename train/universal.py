@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from data import pipeline, tiles
-from hou_synth import config, instances, metrics, options
+from hou_synth import config, metrics, options
 from hou_synth.io import command, files
-from train.judging import comparison
+from train.judging import comparison, criterion, scores, unseen
 from train.loop import devices, limits, phases
 from train.loop.trainer import UniversalTrainer
 from train.pictures import contact_sheet
@@ -179,7 +179,7 @@ def contrast(trainer, bank, settings, path, phase):
     """Keeps and tells the contrast of haematoxylin across nuclear borders: where it falls, the truth is lost."""
     if not trainer.refined:
         return
-    found = comparison.contrast(trainer, contact_sheet.unseen(bank, settings, SCORED))
+    found = comparison.contrast(trainer, unseen.examples(bank, settings, SCORED))
     earlier = json.loads(path.read_text()) if path.exists() else {}
     files.write_text(path, json.dumps({**earlier, phase: found}, indent=2) + "\n")
     told = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
@@ -215,14 +215,12 @@ def finish(settings, run, bank, trainer, models, minutes):
     for name, network in networks.items():
         epochs.keep(network, run / f"{name}.keras")
     universal_run.remember(trainer, run)
-    scores = synthetic_scores(trainer, bank, settings)
-    result = {**scores, "minutes": minutes}
+    result = {**synthetic_scores(trainer, bank, settings), "minutes": minutes}
     refinement = universal_run.refinement(trainer, networks)
     served = saved_model.write(run, models / run.name, networks["task"], refinement, result=result)
     text = "\n".join(
         [
-            f"score on {SCORED} unseen synthetic patches (says nothing about real tissue): "
-            + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()),
+            f"score on {SCORED} unseen synthetic patches (says nothing about real tissue): " + scores.text(result),
             f"model:          {served}",
             f"contact sheets: {run}/*.png",
             f"next:           python -m hou_synth.segment --model {served} --out segmented IMAGE...",
@@ -236,16 +234,10 @@ def finish(settings, run, bank, trainer, models, minutes):
 
 def synthetic_scores(trainer, bank, settings):
     """Mean measures of the task network on refined patches that training never saw."""
-    examples, rows = contact_sheet.unseen(bank, settings, SCORED), []
-    for start in range(0, SCORED, settings.schedule.batch):
-        batch = examples[start : start + settings.schedule.batch]
-        image, reference = (np.stack([getattr(e, name) for e in batch]) for name in ("image", "reference"))
-        maps = trainer.probabilities(trainer.patch(image, reference))
-        both = zip(maps["segmentation"].numpy()[..., 0], maps["detection"].numpy()[..., 0], batch, strict=True)
-        for segmentation, detection, example in both:
-            found = instances.nuclei(segmentation, detection, settings.instances)
-            rows.append(metrics.scores(found, example.labels.astype(np.int32)))
-    return {name: float(np.mean([row[name] for row in rows])) for name in ("dice1", "dice", "aji", "pq")}
+    examples = unseen.examples(bank, settings, SCORED)
+    nuclei = criterion.nuclei(unseen.maps(trainer, examples, settings.schedule.batch), settings.instances)
+    truths = (example.labels.astype(np.int32) for example in examples)
+    return scores.mean([metrics.scores(*pair) for pair in zip(nuclei, truths, strict=True)])
 
 
 if __name__ == "__main__":

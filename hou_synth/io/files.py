@@ -4,8 +4,11 @@ import contextlib
 import csv
 import os
 import pathlib
+import re
 
 import cv2
+
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # what a spreadsheet would compute a cell by, or what hides it [OWASP]
 
 
 @contextlib.contextmanager
@@ -81,6 +84,8 @@ def write_png(path, image):
 def write_csv(path, rows, columns):
     """Writes a table as CSV, atomically.
 
+    A text that a spreadsheet would take for a formula gets an apostrophe in front, which `read_csv` takes away.
+
     Args:
         path: the file's name.
         rows: list of dicts.
@@ -89,7 +94,23 @@ def write_csv(path, rows, columns):
     with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: _harmless(value) for key, value in row.items()} for row in rows)
+
+
+def _harmless(value):
+    """A cell's value, in front of it an apostrophe if it is a text, and no number, that begins as a formula does."""
+    if not isinstance(value, str) or not FORMULA.match(value):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return "'" + value
+    return value
+
+
+def _meant(text):
+    """The text that `_harmless` made a cell of."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 
 def read_csv(path, columns=()):
@@ -119,4 +140,4 @@ def read_csv(path, columns=()):
     for number, line in enumerate(lines[1:], start=1):
         if len(line) != len(header):
             raise ValueError(f"Expected {len(header)} cells in row {number} of {path}. Received: {len(line)}.")
-    return [dict(zip(header, line, strict=True)) for line in lines[1:]]
+    return [dict(zip(header, map(_meant, line), strict=True)) for line in lines[1:]]

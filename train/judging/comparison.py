@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.importance import effective_share
-from train.judging import features, frechet, reliability
+from train.judging import features, frechet, reliability, unseen
 from train.loop.task_trainer import signed, unsigned
 
 FEATURES = {"random convolutions": features.convolutional, "stain and texture": features.textural}
@@ -50,7 +50,7 @@ def measured(trainer, examples, batch=10):
     Returns:
         `Patches`.
     """
-    rows = [_answers(trainer, examples[start : start + batch]) for start in range(0, len(examples), batch)]
+    rows = [_answers(trainer, part) for part in unseen.batches(examples, batch)]
     made, real, weights = map(_joined, zip(*rows, strict=True))
     contrasts = {
         name: np.array([_total(image, example.labels) for image, example in zip(made[name], examples, strict=True)]).T
@@ -69,20 +69,14 @@ def measured(trainer, examples, batch=10):
 
 def _answers(trainer, examples):
     """Of a batch: set -> uint8 images, set -> probability of being real, `weight` -> importance weights."""
-    image, reference, real = (np.stack([getattr(e, name) for e in examples]) for name in ("image", "reference", "real"))
+    image, reference, real = unseen.stacked(examples, "image", "reference", "real")
     made, answers = {"real": real, "initial": image}, {}
     if trainer.refined:
-        made["refined"] = unsigned(trainer.patch(image, reference)).numpy()
+        made["refined"] = unsigned(unseen.refined(trainer, examples)).numpy()
     last, reference = list(made)[-1], signed(reference)
     if trainer.weighed:
-        answers = {name: _probability(trainer, signed(made[name]), reference) for name in ("real", last)}
+        answers = {name: reliability.probability(trainer, signed(made[name]), reference) for name in ("real", last)}
     return made, answers, {"weight": trainer.weight(signed(made[last]), reference).numpy()}
-
-
-def _probability(trainer, patch, reference):
-    """Probability of being real that is behind the weight of each patch."""
-    logits = trainer.discriminator({"patch": patch, "reference": reference}, training=False)
-    return trainer.weighting.probability(logits, trainer.ratio()).numpy()
 
 
 def _joined(parts):
@@ -194,7 +188,7 @@ def _percentiles(means):
 
 
 def contrast(trainer, examples):
-    """Mean contrast of haematoxylin across the borders of nuclei, see `realism.contrasts`.
+    """Mean contrast of haematoxylin across the borders of nuclei, see `frechet.contrasts`.
 
     Args:
         trainer: `UniversalTrainer`.
@@ -203,8 +197,9 @@ def contrast(trainer, examples):
     Returns:
         Dict of `initial`, `refined` and their `ratio`, float; empty if there is no nucleus.
     """
-    image, reference = (np.stack([getattr(e, name) for e in examples]) for name in ("image", "reference"))
-    made = {"initial": image, "refined": unsigned(trainer.patch(image, reference)).numpy()}
-    totals = {name: np.sum(list(map(_total, each, (e.labels for e in examples))), 0) for name, each in made.items()}
-    found = {name: float(total / count) for name, (total, count) in totals.items() if count}
-    return found | ({"ratio": found["refined"] / found["initial"]} if found.get("initial") else {})
+    made = {"initial": [example.image for example in examples]}
+    made["refined"] = unsigned(unseen.refined(trainer, examples)).numpy()
+    labels = [example.labels for example in examples]
+    totals = {name: np.sum(list(map(_total, patches, labels)), 0) for name, patches in made.items()}
+    means = {name: float(total / count) for name, (total, count) in totals.items() if count}
+    return means | ({"ratio": means["refined"] / means["initial"]} if means.get("initial") else {})

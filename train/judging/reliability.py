@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.importance import effective_share
+from train.judging import unseen
 from train.loop.task_trainer import signed, unsigned
 
 
@@ -53,7 +54,7 @@ def reliability(trainer, examples, bins=10):
 
     Args:
         trainer: `UniversalTrainer` with a discriminator.
-        examples: list of `data.synthetic.Example`, for instance `train.pictures.contact_sheet.unseen`.
+        examples: list of `data.synthetic.Example`, for instance `train.judging.unseen.examples`.
         bins: how many, of equal width.
 
     Returns:
@@ -67,8 +68,7 @@ def reliability(trainer, examples, bins=10):
             "Expected examples and a trainer whose discriminator learns. "
             f"Received: {len(examples)} examples, weighed={trainer.weighed}."
         )
-    size = trainer.config.schedule.batch
-    parts = [_answers(trainer, examples[start : start + size]) for start in range(0, len(examples), size)]
+    parts = [_answers(trainer, batch) for batch in unseen.batches(examples, trainer.config.schedule.batch)]
     real, refined, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
     rows = curve(np.concatenate([real, refined]), np.repeat([1.0, 0.0], len(real)), bins)
     effective = float(effective_share(tf.constant(weights))) * len(weights)
@@ -104,12 +104,22 @@ def calibration_error(rows):
 
 def _answers(trainer, examples):
     """Probabilities of real and of refined patches, and the weights of these, (b,) each."""
-    image, reference, real = (np.stack([getattr(e, name) for e in examples]) for name in ("image", "reference", "real"))
-    refined, reference = signed(unsigned(trainer.patch(image, reference))), signed(reference)
-    said = [_probability(trainer, patch, reference) for patch in (signed(real), refined)]
+    real, reference = map(signed, unseen.stacked(examples, "real", "reference"))
+    refined = signed(unsigned(unseen.refined(trainer, examples)))
+    said = [probability(trainer, patch, reference) for patch in (real, refined)]
     return *said, trainer.weight(refined, reference).numpy()
 
 
-def _probability(trainer, patch, reference):
+def probability(trainer, patch, reference):
+    """Probability of being real that is behind the weight of each patch.
+
+    Args:
+        trainer: `UniversalTrainer` with a discriminator.
+        patch: (n, s, s, 3) float32 in [-1, 1].
+        reference: of the same shape.
+
+    Returns:
+        (n,) float32.
+    """
     logits = trainer.discriminator({"patch": patch, "reference": reference}, training=False)
     return trainer.weighting.probability(logits, trainer.ratio()).numpy()

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from data import synthetic
 from hou_synth.io import files
+from train.judging import unseen
 from train.loop.task_trainer import signed, unsigned
 from train.pictures.outlines import HEAD, titled
 
@@ -22,10 +22,9 @@ def contact_sheet(trainer, bank, config, path, count=10):
         path: PNG to write.
         count: rows.
     """
-    examples = unseen(bank, config, count)
-    image, reference = (np.stack([getattr(e, name) for e in examples]) for name in ("image", "reference"))
-    refined = trainer.patch(image, reference)
-    weights = trainer.weight(refined, signed(reference)).numpy()
+    examples = unseen.examples(bank, config, count)
+    refined = unseen.refined(trainer, examples)
+    weights = trainer.weight(refined, signed(*unseen.stacked(examples, "reference"))).numpy()
     shown = trainer.probabilities(refined)["segmentation"].numpy()[..., 0]
     scale = max(1, _SIDE // config.schedule.patch)
     rows = [_titles(config.schedule.patch * scale)]
@@ -34,15 +33,6 @@ def contact_sheet(trainer, bank, config, path, count=10):
         row = np.repeat(np.repeat(np.hstack(columns), scale, 0), scale, 1)
         rows.append(titled(row, f"{example.provenance['tile']}   weight {weight:.3g}"))
     files.write_png(path, np.vstack(rows))
-
-
-def unseen(bank, config, count):
-    """Synthetic examples that training never sees: of another seed."""
-    schedule = config.schedule
-    return [
-        synthetic.example(bank, schedule.seed + 2**31, index, schedule.patch, config.synthesis)
-        for index in range(count)
-    ]
 
 
 def _grey(probability):

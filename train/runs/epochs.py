@@ -1,23 +1,22 @@
 """Epochs of a training on labelled images: the best one by validation is kept; history and curve are drawn."""
 
-import csv
 import os
 
 import matplotlib.figure
-import numpy as np
 import tensorflow as tf
 
 from data import pipeline
 from hou_synth import inference, metrics
 from hou_synth.io import files
+from train.judging import scores
 from train.runs.callbacks import Finite, Means, save
 from train.runs.checkpoints import Checkpoints
 from train.serving import signatures
 
 EPOCH = 200  # updates between two validations; ours
 CHOSEN_BY = "dice"  # the measure that chooses the best epoch: the paper's DICE average
-VALIDATED = ("dice1", "dice", "aji", "pq")
-COLUMNS = ("epoch", "updates", "task_loss", "dice_patch", *VALIDATED, "best")
+COLUMNS = ("epoch", "updates", "task_loss", "dice_patch", *scores.SHOWN, "best")
+KINDS = {"epoch": int, "updates": int, "best": int}  # of columns; the others hold floats
 
 
 def fit(trainer, run, training, validation, updates, clock, start=None):
@@ -69,10 +68,11 @@ def _history(run):
     path = run / "history.csv"
     if not path.exists():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    kinds = {"epoch": int, "updates": int, "best": int}
-    return [{key: kinds.get(key, float)(value) for key, value in row.items() if value != ""} for row in rows]
+    rows = files.read_csv(path, COLUMNS)
+    try:
+        return [{key: KINDS.get(key, float)(value) for key, value in row.items() if value != ""} for row in rows]
+    except ValueError as error:
+        raise ValueError(f"Expected the numbers of a run's epochs. Received: {path} ({error}).") from error
 
 
 class Judged:
@@ -102,7 +102,7 @@ class Judged:
         for image in self.images:
             found = inference.segment(self._maps, image.image, False, None, self.settings)
             rows.append(metrics.scores(found, image.labels))
-        return {name: float(np.mean([row[name] for row in rows])) for name in VALIDATED} if rows else {}
+        return scores.mean(rows) if rows else {}
 
     def _maps(self, images):
         return self.serve(tf.constant(images))
@@ -133,7 +133,7 @@ def _validated(judged, run, rows, about):
     if row["best"]:
         keep(judged.network, run / "task.keras")
     if CHOSEN_BY in row:
-        print("validation: " + ", ".join(f"{name} {row[name]:.3f}" for name in VALIDATED))
+        print(f"validation: {scores.text(row)}")
     return row
 
 
@@ -160,7 +160,7 @@ def curve(rows, path):
     left, right = figure.subplots(1, 2)
     left.plot(*_series(rows, "task_loss"), ".-")
     left.set(xlabel="updates", ylabel="task loss a pixel, training patches")
-    for name in VALIDATED:
+    for name in scores.SHOWN:
         right.plot(*_series(rows, name), ".-", label=name)
     right.axvline([row["updates"] for row in rows if row["best"]][-1], color="grey", ls=":", label="kept")
     right.set(xlabel="updates", ylabel="validation images", ylim=(0, 1))

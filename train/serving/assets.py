@@ -1,11 +1,11 @@
 """The texts that lie beside an exported model and that its signature `document` tells."""
 
 import collections
-import csv
 import json
 
 from data import tiles
-from hou_synth import config, metrics
+from hou_synth import config
+from train.judging.scores import read as read_table
 from train.serving import labels_json
 from train.serving.card import Facts, card
 
@@ -16,21 +16,8 @@ COPIED = ("updates", "versions", "machine")  # and what else of it a published m
 
 
 def read(paths):
-    """Rows of tables that `train.evaluate --out` wrote, measures as numbers.
-
-    Raises:
-        ValueError: naming a file that is no such table.
-        OSError: naming a file that cannot be read.
-    """
-    rows = []
-    for path in paths:
-        with open(path, newline="", encoding="utf-8") as file:
-            found = list(csv.DictReader(file))
-        try:
-            rows += [{"set": row["set"], **{name: float(row[name]) for name in metrics.MEASURES}} for row in found]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"Expected a table written by train.evaluate. Received: {path} ({error}).") from error
-    return rows
+    """Rows of tables that `train.evaluate --out` wrote, see `train.judging.scores.read`."""
+    return [row for path in paths for row in read_table(path)]
 
 
 def written(run, name, task, refinement=None, scores=(), result=None):

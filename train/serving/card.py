@@ -1,15 +1,14 @@
 """The model card: what a reader should know of a model who knows nothing of the run."""
 
-import collections
 import dataclasses
 import re
 
-from hou_synth import config, metrics, options
+from hou_synth import config, options
 from hou_synth.io import tables
+from train.judging.scores import SHOWN, means
 from train.loop import phases
 from train.serving import labels_json
 
-SHOWN = {"dice1": "DICE 1", "dice": "DICE average", "aji": "AJI", "pq": "PQ"}
 METHODS = {
     "label-free": "It was trained without a single label, on synthetic patches that a GAN refined towards real tissue.",
     "universal + real": "It was trained on labelled images and on synthetic patches that a GAN refined.",
@@ -184,11 +183,7 @@ def scores(facts):
 
 def measured(rows):
     """Table of the means of each set."""
-    sets = collections.defaultdict(list)
-    for row in rows:
-        sets[row["set"]].append(row)
-    means = {name: (str(len(members)), metrics.mean(members)) for name, members in sets.items()}
-    lines = [[name, count, *(f"{mean[key]:.3f}" for key in SHOWN)] for name, (count, mean) in means.items()]
+    lines = [[row["set"], str(row["images"]), *(f"{row[key]:.3f}" for key in SHOWN)] for row in means(rows, "set")]
     return tables.markdown([["set", "images", *SHOWN.values()], *lines], 1)
 
 

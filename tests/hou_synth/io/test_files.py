@@ -1,3 +1,5 @@
+import csv
+
 import pytest
 
 from hou_synth.io import files
@@ -24,3 +26,12 @@ def test_errors_name_the_table(tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(ValueError, match="Expected.*t.csv"):
         files.read_csv(tmp_path / "t.csv", ("image", "n"))
+
+
+def test_formulas_in_texts_are_no_formulas_in_a_spreadsheet_and_come_back(tmp_path):
+    texts = ["=cmd|' /C calc'!A0", "+1+1", "-x.png", "@SUM(A1)", "\t=1", "'=1", "''-1", "-0.5", "'a'", "a=b", "lung"]
+    files.write_csv(tmp_path / "t.csv", [{"image": text, "n": -1.5} for text in texts], ("image", "n"))
+    with open(tmp_path / "t.csv", newline="") as file:
+        cells = [line[0] for line in list(csv.reader(file))[1:]]
+    assert cells == [*("'" + text for text in texts[:7]), *texts[7:]]
+    assert files.read_csv(tmp_path / "t.csv") == [{"image": text, "n": "-1.5"} for text in texts]

@@ -4,10 +4,9 @@ import tensorflow as tf
 
 from hou_synth import config
 from models import losses
-from train.judging import comparison, frechet, reliability
+from train.judging import comparison, frechet, reliability, unseen
 from train.loop.task_trainer import signed, unsigned
 from train.loop.trainer import UniversalTrainer
-from train.pictures import contact_sheet
 
 TINY = {"refiner_blocks": 1, "unet_widths": (4, 8), "unet_down": (1, 1), "unet_up": (1,), "patch": 64, "pool": 8}
 
@@ -21,7 +20,7 @@ def tiny(**changes):
 def judged(bank):
     """A trainer, unseen examples and their measured patches."""
     trainer = tiny()
-    examples = contact_sheet.unseen(bank, trainer.config, 40)
+    examples = unseen.examples(bank, trainer.config, 40)
     return trainer, examples, comparison.measured(trainer, examples)
 
 
@@ -105,7 +104,7 @@ def test_ratio_is_what_refinement_leaves_of_the_way_to_real():
 def test_a_run_without_refiner_is_compared_by_its_initial_patches(bank):
     trainer = tiny(refiner_steps=0, discriminator_steps=0, adversarial_rounds=0, joint_rounds=0)
     assert not trainer.refined and not trainer.weighed
-    rows = comparison.table(comparison.measured(trainer, contact_sheet.unseen(bank, trainer.config, 40)))
+    rows = comparison.table(comparison.measured(trainer, unseen.examples(bank, trainer.config, 40)))
     assert {"distance, stain and texture", "haematoxylin across the border"} <= {row["measure"] for row in rows}
     assert not any("refined" in row or "ratio" in row or "discriminator" in row["measure"] for row in rows)
 
@@ -114,7 +113,7 @@ def test_one_tile_alone_has_no_distances(bank):
     trainer = tiny()
     single = type(bank)(bank.path)
     single.tiles = single.tiles[:1]
-    rows = comparison.table(comparison.measured(trainer, contact_sheet.unseen(single, trainer.config, 12)))
+    rows = comparison.table(comparison.measured(trainer, unseen.examples(single, trainer.config, 12)))
     assert not any("distance" in row["measure"] for row in rows)
     assert 0 <= row(rows, "effective share")["refined"] <= 1
 

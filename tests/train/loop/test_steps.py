@@ -8,9 +8,9 @@ from keras import layers
 
 from hou_synth import config
 from models.blocks import maps
+from train.judging import unseen
 from train.loop.task_trainer import signed
 from train.loop.trainer import UniversalTrainer
-from train.pictures import contact_sheet
 
 SIDE, BATCH, BORDER = 6, 4, 1
 PIXELS = SIDE * SIDE
@@ -244,16 +244,14 @@ def moved(trainer, batch, distance):
 def test_hard_examples_are_harder_at_the_same_distance_from_the_input(small, bank):
     """Two refiners, told to make hard examples or not, of a task network that has learned; unseen patches."""
     learner = small()
-    examples = [
-        stacked(contact_sheet.unseen(bank, learner.config, 64)[start : start + 8], learner.config)
-        for start in range(0, 64, 8)
-    ]
-    unseen = {name: tf.concat([part[name] for part in examples[4:]], 0) for name in examples[0]}
-    start, untaught = signed(unseen["image"]), loss(learner, signed(unseen["image"]), unseen["target"])
+    drawn = unseen.examples(bank, learner.config, 64)
+    examples = [stacked(batch, learner.config) for batch in unseen.batches(drawn, 8)]
+    others = {name: tf.concat([part[name] for part in examples[4:]], 0) for name in examples[0]}
+    start, untaught = signed(others["image"]), loss(learner, signed(others["image"]), others["target"])
     alone = small(refiner_steps=0, adversarial_rounds=0, joint_rounds=0, discriminator_steps=0)
     for number in range(60):
         alone.segment(examples[number % 4])
-    taught = loss(alone, start, unseen["target"])
+    taught = loss(alone, start, others["target"])
     assert taught.mean() < 0.6 * untaught.mean()
 
     refined, distances = {}, {}
@@ -262,9 +260,9 @@ def test_hard_examples_are_harder_at_the_same_distance_from_the_input(small, ban
         trainer.task.set_weights(alone.task.get_weights())
         for number in range(50):
             trainer.refine(examples[number % 4])
-        refined[gamma], distances[gamma] = moved(trainer, unseen, 4.0)
+        refined[gamma], distances[gamma] = moved(trainer, others, 4.0)
     assert all(0.3 < each.mean() < 12 for each in distances.values())
-    plain, hard = (loss(alone, each, unseen["target"]) for each in refined.values())
+    plain, hard = (loss(alone, each, others["target"]) for each in refined.values())
     gain = np.log(hard / plain)
     # Four seeds gave 4.1 to 9.8 standard errors, and 69 to 100 % of the patches.
     assert gain.mean() / (gain.std(ddof=1) / np.sqrt(len(gain))) > 3

@@ -12,6 +12,7 @@ from data.labelled.reader import Labelled
 from hou_synth import config, released
 from hou_synth.io import files, image_files
 from train import finetune, supervised
+from train.judging import scores as shown
 from train.loop.task_trainer import TaskTrainer
 from train.runs import epochs, labelled_run
 
@@ -210,7 +211,7 @@ def test_finetuning_starts_from_the_model(finished, folder, tmp_path):
 
 def test_finetuning_never_keeps_what_validates_worse_than_the_model(finished, folder, tmp_path, monkeypatch):
     falling = iter([0.9, 0.8, 0.7, 0.6])
-    monkeypatch.setattr(epochs.Judged, "scores", lambda self: dict.fromkeys(epochs.VALIDATED, next(falling)))
+    monkeypatch.setattr(epochs.Judged, "scores", lambda self: dict.fromkeys(shown.SHOWN, next(falling)))
     assert tune(finished, folder, tmp_path / "run", "--updates", 4, "--validation", 0.25) == 0
     assert same(weights(finished / "task.keras"), weights(tmp_path / "run/task.keras"))
 
