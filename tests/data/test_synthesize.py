@@ -18,8 +18,8 @@ import pytest
 
 from data import synthesize, workers
 from data.sets import cluster
+from tests.paths import ROOT
 
-ROOT = pathlib.Path(__file__).parents[1]
 COUNT = 400
 PATCHES = f"--count {COUNT} --size 64 --preset release --seed 3".split()
 
