@@ -12,160 +12,177 @@ from hou_synth.io import documents, files
 VERSION = 1  # of the configuration's format, kept in config.json
 
 
+def number(value, meaning):
+    """A field of the configuration: its default, and what it is and where it comes from, which `--help-all` tells."""
+    return dataclasses.field(default=value, metadata={"meaning": meaning})
+
+
 @dataclasses.dataclass(frozen=True)
 class Synthesis:
     """Initial synthesis (paper Sec. 4.1): mask first, then textures of real tissue."""
 
     # Where the paper names a step but no number, the release's number stands.
-    margin: int = 30  # canvas beyond the patch on each side; release 460 -> 400
-    count_base: float = 20.0  # mean nuclei on 460x460 without density; release
-    count_density: float = 30.0  # further nuclei per unit of density; release
-    count_spread: float = 40.0  # standard deviation of the count on 460x460; release
-    count_max: int = 256  # most nuclei on 460x460; release
-    density_unit: float = 0.06  # share of pixels above Otsu that is density 1; release
-    empty_probability: float = 0.10  # of no nucleus at all when the density is at most 1; release
-    crowd: float = 0.0  # probability of a patch that is crowded with small nuclei; ours
-    radius_low: float = 8.5  # nuclear radius before the size bias; release
-    radius_high: float = 13.0
-    size_bias: float = 1.2  # mean factor on the radii of a patch at density 0; release
-    size_bias_density: float = 0.125  # added to it per unit of density; release
-    size_bias_spread: float = 0.32  # its standard deviation; release
-    size_spread: float = 0.0  # log-normal spread of single nuclei beyond radius_low..high; ours
-    vertices_low: int = 10  # vertices of a polygon; release
-    vertices_high: int = 17
-    irregularity_low: float = 0.6  # jitter of the angle steps, clipped to 1; release
-    irregularity_high: float = 2.6
-    spikiness_low: float = 0.04  # relative standard deviation of the vertex radii; release
-    spikiness_high: float = 0.24
-    smoothing: float = 1.0  # Gaussian on the vertices' ring, in vertices, so corners round off; ours
-    quadrilateral: float = 0.674  # corners of the shared transform move inwards by U(0, this) canvases; release 310/460
-    overlap: float = 0.15  # largest covered share of a new nucleus; release (the paper: "a number of pixels")
-    redraws: int = 50  # attempts for one nucleus; release
-    drawn_area_min: int = 47  # smallest nucleus in square pixels; release
-    cell: int = 35  # side of a cell of the tissue grid; release 460/13
-    tissue_std: float = 8.0  # least mean channel std of a tissue cell, in grey levels; release
-    super_factor: float = 1.08  # super-segmentation takes this times Otsu's share of pixels; release
-    super_grow: int = 3  # dilation of the super-segmentation, so that no rim stays; ours (release 0)
-    sub_factor: float = 0.92  # sub-segmentation takes this times Otsu's share; release
-    sub_top: float = 99.0  # and leaves out pixels above this percentile; release
-    colour_max: float = 100.0  # a nuclear colour brighter than this in all channels is none; release
-    inpaint_radius: int = 3  # Telea; release
-    super_level: float = 0.0  # if positive, local super-segmentation and background texture instead; ours
-    background_gain: float = 0.009  # colour jitter of the background, relative; release
-    background_shift: float = 0.6  # and in grey levels; release
-    background_haematoxylin: float = 0.04  # U(0, this) optical density added; release
-    eosin_top: float = 1.3  # eosin texture spans 0 to this; release
-    optical: bool = False  # texture multiplies the nuclear colour's optical density, not its intensity; ours
-    eosin_contrast: float = 0.4  # if optical: contrast of the eosin texture around 1; ours
-    detail: float = 0.0  # share of the tile's own fine structure added to the texture; ours
-    tone_low: float = 0.6  # if optical: density of one nucleus, times U(tone_low, tone_high); ours
-    tone_high: float = 1.4
-    opacity_low: float = 1.0  # opacity of one nucleus, U(opacity_low, 1); ours
-    texture_noise: float = 0.0  # 1 adds uniform noise of +-1.6/1.3/2.6 grey levels (R/G/B); release 1
-    texture_blur: float = 0.0  # probability of a random 3x3 or 5x5 blur; release 0.5
-    field: float = 0.0  # amplitude of the smooth random field on the texture; release 0.33
-    clear_small: float = 15.0  # at most this percentile of a small nucleus is cleared; release
-    clear_base: float = 10.0  # least and ...
-    clear_large: float = 52.0  # ... at most this percentile of a large one; release 10 + U(0, 42)
-    area_small: float = 800.0  # mean nuclear area below which nuclei are small; release
-    area_large: float = 2400.0  # and above which they are large; release
-    vesicular: float = 0.0  # if chromatin: share of nuclei with a pale centre behind a dark rim; ours
-    vesicular_area: float = 150.0  # if they are larger than this; ours
-    chromatin: float = 0.0  # if positive, most amplitude of a nucleus's grains; then no interior is cleared; ours
-    membrane: bool = True  # the nuclear membrane stays when the interior is cleared; release
-    gap: float = 0.0  # largest share of the opacity that is lost where two nuclei touch; ours
-    recall_cell: int = 5  # cells of the mask that fills cleared interiors back; release
-    blur_max: int = 9  # largest kernel of the boundary blur; release 3..9
-    blur_local: float = 0.0  # probability that two rectangles get their own 5x5 blur; release 0.85
-    distractors: int = 0  # at most this many small dark shapes on 460x460, background in the truth; release 99
-    between: int = 0  # at most this many blurred polygons of an in-between colour; release 4
-    haze: float = 0.0  # most of the nuclear density that lies on the background as a smooth haze; ours
-    halo: float = 0.0  # and around the nuclei; ours
-    camera: float = 0.0  # probability of a blur, and of noise, on the whole patch, which is then compressed; ours
+    margin: int = number(30, "canvas beyond the patch on each side; release 460 -> 400")
+    count_base: float = number(20.0, "mean nuclei on 460x460 without density; release")
+    count_density: float = number(30.0, "further nuclei per unit of density; release")
+    count_spread: float = number(40.0, "standard deviation of the count on 460x460; release")
+    count_max: int = number(256, "most nuclei on 460x460; release")
+    density_unit: float = number(0.06, "share of pixels above Otsu that is density 1; release")
+    empty_probability: float = number(0.10, "of no nucleus at all when the density is at most 1; release")
+    crowd: float = number(0.0, "probability of a patch that is crowded with small nuclei; ours")
+    radius_low: float = number(8.5, "nuclear radius before the size bias; release")
+    radius_high: float = number(13.0, "and at most; release")
+    size_bias: float = number(1.2, "mean factor on the radii of a patch at density 0; release")
+    size_bias_density: float = number(0.125, "added to it per unit of density; release")
+    size_bias_spread: float = number(0.32, "its standard deviation; release")
+    size_spread: float = number(0.0, "log-normal spread of single nuclei beyond radius_low..high; ours")
+    vertices_low: int = number(10, "vertices of a polygon; release")
+    vertices_high: int = number(17, "and at most; release")
+    irregularity_low: float = number(0.6, "jitter of the angle steps, clipped to 1; release")
+    irregularity_high: float = number(2.6, "and at most; release")
+    spikiness_low: float = number(0.04, "relative standard deviation of the vertex radii; release")
+    spikiness_high: float = number(0.24, "and at most; release")
+    smoothing: float = number(1.0, "Gaussian on the vertices' ring, in vertices, so corners round off; ours")
+    quadrilateral: float = number(
+        0.674, "corners of the shared transform move inwards by U(0, this) canvases; release 310/460"
+    )
+    overlap: float = number(0.15, "largest covered share of a new nucleus; release (the paper: 'a number of pixels')")
+    redraws: int = number(50, "attempts for one nucleus; release")
+    drawn_area_min: int = number(47, "smallest nucleus in square pixels; release")
+    cell: int = number(35, "side of a cell of the tissue grid; release 460/13")
+    tissue_std: float = number(8.0, "least mean channel std of a tissue cell, in grey levels; release")
+    super_factor: float = number(1.08, "super-segmentation takes this times Otsu's share of pixels; release")
+    super_grow: int = number(3, "dilation of the super-segmentation, so that no rim stays; ours (release 0)")
+    sub_factor: float = number(0.92, "sub-segmentation takes this times Otsu's share; release")
+    sub_top: float = number(99.0, "and leaves out pixels above this percentile; release")
+    colour_max: float = number(100.0, "a nuclear colour brighter than this in all channels is none; release")
+    inpaint_radius: int = number(3, "Telea; release")
+    super_level: float = number(0.0, "if positive, local super-segmentation and background texture instead; ours")
+    background_gain: float = number(0.009, "colour jitter of the background, relative; release")
+    background_shift: float = number(0.6, "and in grey levels; release")
+    background_haematoxylin: float = number(0.04, "U(0, this) optical density added; release")
+    eosin_top: float = number(1.3, "eosin texture spans 0 to this; release")
+    optical: bool = number(False, "texture multiplies the nuclear colour's optical density, not its intensity; ours")
+    eosin_contrast: float = number(0.4, "if optical: contrast of the eosin texture around 1; ours")
+    detail: float = number(0.0, "share of the tile's own fine structure added to the texture; ours")
+    tone_low: float = number(0.6, "if optical: density of one nucleus, times U(tone_low, tone_high); ours")
+    tone_high: float = number(1.4, "and at most; ours")
+    opacity_low: float = number(1.0, "opacity of one nucleus, U(opacity_low, 1); ours")
+    texture_noise: float = number(0.0, "1 adds uniform noise of +-1.6/1.3/2.6 grey levels (R/G/B); release 1")
+    texture_blur: float = number(0.0, "probability of a random 3x3 or 5x5 blur; release 0.5")
+    field: float = number(0.0, "amplitude of the smooth random field on the texture; release 0.33")
+    clear_small: float = number(15.0, "at most this percentile of a small nucleus is cleared; release")
+    clear_base: float = number(10.0, "least and ...")
+    clear_large: float = number(52.0, "... at most this percentile of a large one; release 10 + U(0, 42)")
+    area_small: float = number(800.0, "mean nuclear area below which nuclei are small; release")
+    area_large: float = number(2400.0, "and above which they are large; release")
+    vesicular: float = number(0.0, "if chromatin: share of nuclei with a pale centre behind a dark rim; ours")
+    vesicular_area: float = number(150.0, "if they are larger than this; ours")
+    chromatin: float = number(
+        0.0, "if positive, most amplitude of a nucleus's grains; then no interior is cleared; ours"
+    )
+    membrane: bool = number(True, "the nuclear membrane stays when the interior is cleared; release")
+    gap: float = number(0.0, "largest share of the opacity that is lost where two nuclei touch; ours")
+    recall_cell: int = number(5, "cells of the mask that fills cleared interiors back; release")
+    blur_max: int = number(9, "largest kernel of the boundary blur; release 3..9")
+    blur_local: float = number(0.0, "probability that two rectangles get their own 5x5 blur; release 0.85")
+    distractors: int = number(0, "at most this many small dark shapes on 460x460, background in the truth; release 99")
+    between: int = number(0, "at most this many blurred polygons of an in-between colour; release 4")
+    haze: float = number(0.0, "most of the nuclear density that lies on the background as a smooth haze; ours")
+    halo: float = number(0.0, "and around the nuclei; ours")
+    camera: float = number(
+        0.0, "probability of a blur, and of noise, on the whole patch, which is then compressed; ours"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
     """Layer counts and widths (paper Sec. 5 and Fig. 5; release)."""
 
-    refiner_blocks: int = 7  # residual blocks: 7 give the paper's 21 convolutions, release 5 (17)
-    identity: bool = False  # the refiner's last layer begins at zero, so that it returns its input at first; ours
-    discriminator: str = "paper"  # "paper": 15 convolutions, 3 pools; "release": 21 convolutions
-    network: str = "unet"  # the task network: "unet", 39 convolutions in the release; "cnn", the paper's 15
-    unet_widths: tuple[int, ...] = (16, 32, 64, 128, 256)  # channels by level; release
-    unet_down: tuple[int, ...] = (3, 4, 4, 5, 6)  # convolutions by level going down; release
-    unet_up: tuple[int, ...] = (5, 4, 4, 3)  # and going up, deepest first; release
-    cnn_widths: tuple[int, ...] = (16, 32, 64)  # channels at full, half and quarter resolution; ours
-    normalisation: bool = False  # batch normalisation in the task network; release off
-    reference: bool = True  # refiner and discriminator see a reference patch; paper, its Table 3 tries without
+    refiner_blocks: int = number(7, "residual blocks: 7 give the paper's 21 convolutions, release 5 (17)")
+    identity: bool = number(
+        False, "the refiner's last layer begins at zero, so that it returns its input at first; ours"
+    )
+    discriminator: str = number("paper", "'paper': 15 convolutions, 3 pools; 'release': 21 convolutions")
+    network: str = number("unet", "the task network: 'unet', 39 convolutions in the release; 'cnn', the paper's 15")
+    unet_widths: tuple[int, ...] = number((16, 32, 64, 128, 256), "channels by level; release")
+    unet_down: tuple[int, ...] = number((3, 4, 4, 5, 6), "convolutions by level going down; release")
+    unet_up: tuple[int, ...] = number((5, 4, 4, 3), "and going up, deepest first; release")
+    cnn_widths: tuple[int, ...] = number((16, 32, 64), "channels at full, half and quarter resolution; ours")
+    normalisation: bool = number(False, "batch normalisation in the task network; release off")
+    reference: bool = number(True, "refiner and discriminator see a reference patch; paper, its Table 3 tries without")
 
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
     """Weights of the losses (paper Eq. 6 and Sec. 4.2). All losses are sums over pixels."""
 
-    l1: float = 1e-5  # lambda1 of the elastic net; paper (release 1e-3)
-    l2: float = 1e-4  # lambda2; paper (release 1e-2)
-    alpha: float = 1.0  # of the regularisation; paper
-    beta: float = 1.0  # of the realism; paper
-    gamma: float = 1e-7  # of the hard examples; paper
-    realism: str = "paper"  # "paper": log(1 - D); "release": -log D, summed over the logit map
-    weighting: str = "clip"  # importance weights: "clip", "normalise", "calibrate", "none", "shuffle"; ours beyond clip
-    weight_low: float = 0.0  # importance weights are clipped to ...; paper none, release 0.2
-    weight_high: float = 1e6  # ... this; paper none, release 2
-    border: int = 0  # pixels at a patch's border with little weight in the task loss; release 50
-    border_weight: float = 0.01  # that weight; release
-    detection: str = "centre"  # detection target: "centre" of a nucleus, release; or its "core", ours
-    centre_dilation: int = 3  # side of a nucleus's centre in the detection target; release
+    l1: float = number(1e-5, "lambda1 of the elastic net; paper (release 1e-3)")
+    l2: float = number(1e-4, "lambda2; paper (release 1e-2)")
+    alpha: float = number(1.0, "of the regularisation; paper")
+    beta: float = number(1.0, "of the realism; paper")
+    gamma: float = number(1e-7, "of the hard examples; paper")
+    realism: str = number("paper", "'paper': log(1 - D); 'release': -log D, summed over the logit map")
+    weighting: str = number(
+        "clip", "importance weights: 'clip', 'normalise', 'calibrate', 'none', 'shuffle'; ours beyond clip"
+    )
+    weight_low: float = number(0.0, "importance weights are clipped to ...; paper none, release 0.2")
+    weight_high: float = number(1e6, "... this; paper none, release 2")
+    border: int = number(0, "pixels at a patch's border with little weight in the task loss; release 50")
+    border_weight: float = number(0.01, "that weight; release")
+    detection: str = number("centre", "detection target: 'centre' of a nucleus, release; or its 'core', ours")
+    centre_dilation: int = number(3, "side of a nucleus's centre in the detection target; release")
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
     """Phases, batches and optimisers (release; the paper gives none)."""
 
-    patch: int = 75  # side of a patch; paper 75 (and 200), release 400
-    batch: int = 10  # patches in a batch; release
-    labelled_batch: int = 22  # labelled patches in a task batch besides, where there are labelled images; release
-    pool: int = 4096  # refined patches kept; release 64000, which at 75x75 is 2.5 GB of memory
-    optimizer: str = "momentum"  # "momentum": SGD 0.95 as in the release; "adam"
-    refiner_rate: float = 3e-6  # learning rates for losses summed over pixels; release
-    discriminator_rate: float = 3e-5
-    task_rate: float = 3e-6
-    clip: float = 50.0  # largest norm of one variable's gradient; release
-    refiner_steps: int = 1000  # phase 1; release
-    discriminator_steps: int = 1000  # phase 2
-    adversarial_rounds: int = 1000  # phase 3: refiner_updates + discriminator_updates each
-    task_steps: int = 1000  # phase 4
-    joint_rounds: int = 10000  # phase 5: refiner, task and discriminator updates
-    final_steps: int = 1000  # phase 6: task alone
-    self_rounds: int = 0  # rounds of self-training, each with labels of the task network at its beginning; ours
-    self_steps: int = 0  # and task updates in each
-    refiner_updates: int = 2  # in a round; release
-    discriminator_updates: int = 1
-    task_updates: int = 6
-    stain: float = 0.0  # stain and brightness jitter of the task network's input; ours
-    decay: bool = False  # cosine decay of the task rate to a hundredth over the whole run; ours
-    mixed_precision: str = "float32"  # arithmetic inside the networks: "float32", "bfloat16" or "float16"; ours
-    jit: bool = False  # compile the training steps with XLA; ours
-    seed: int = 0
+    patch: int = number(75, "side of a patch; paper 75 (and 200), release 400")
+    batch: int = number(10, "patches in a batch; release")
+    labelled_batch: int = number(
+        22, "labelled patches in a task batch besides, where there are labelled images; release"
+    )
+    pool: int = number(4096, "refined patches kept; release 64000, which at 75x75 is 2.5 GB of memory")
+    optimizer: str = number("momentum", "'momentum': SGD 0.95 as in the release; 'adam'")
+    refiner_rate: float = number(3e-6, "learning rates for losses summed over pixels; release")
+    discriminator_rate: float = number(3e-5, "of the discriminator; release")
+    task_rate: float = number(3e-6, "of the task network; release")
+    clip: float = number(50.0, "largest norm of one variable's gradient; release")
+    refiner_steps: int = number(1000, "phase 1; release")
+    discriminator_steps: int = number(1000, "phase 2")
+    adversarial_rounds: int = number(1000, "phase 3: refiner_updates + discriminator_updates each")
+    task_steps: int = number(1000, "phase 4")
+    joint_rounds: int = number(10000, "phase 5: refiner, task and discriminator updates")
+    final_steps: int = number(1000, "phase 6: task alone")
+    self_rounds: int = number(0, "rounds of self-training, each with labels of the task network at its beginning; ours")
+    self_steps: int = number(0, "and task updates in each")
+    refiner_updates: int = number(2, "in a round; release")
+    discriminator_updates: int = number(1, "and of the discriminator")
+    task_updates: int = number(6, "and of the task network")
+    stain: float = number(0.0, "stain and brightness jitter of the task network's input; ours")
+    decay: bool = number(False, "cosine decay of the task rate to a hundredth over the whole run; ours")
+    mixed_precision: str = number("float32", "arithmetic inside the networks: 'float32', 'bfloat16' or 'float16'; ours")
+    jit: bool = number(False, "compile the training steps with XLA; ours")
+    seed: int = number(0, "of all that is random")
 
 
 @dataclasses.dataclass(frozen=True)
 class Instances:
     """From maps to nuclei (release)."""
 
-    detection_sigma: float = 1.0  # Gaussian on the detection map
-    detection_threshold: float = 0.07
-    segmentation_sigma: float = 0.5  # Gaussian on the segmentation map
-    segmentation_threshold: float = 0.33
-    seed_area_max: int = 6400  # a region without a seed up to this area gets one; ours (no number at hand)
-    compactness: float = 1.0  # of the watershed; above 0 its cuts straighten
-    seed_height: float = 0.0  # if positive, seeds are the detection map's domes of this height, not blobs; ours
-    mean_min: float = 0.0  # nuclei of a lower mean probability are discarded; ours
-    line: int = 0  # width of the background between touching nuclei, 0 to 2 pixels; ours
-    area_min: int = 20  # nuclei under this many pixels are discarded
-    transposed: bool = False  # whether the maps are the mean of those of an image and of its transpose; ours
-    typical_area: float = 0.0  # if positive, images are enlarged until their nuclei's median area is this; ours
+    detection_sigma: float = number(1.0, "Gaussian on the detection map")
+    detection_threshold: float = number(0.07, "of the detection map's blobs")
+    segmentation_sigma: float = number(0.5, "Gaussian on the segmentation map")
+    segmentation_threshold: float = number(0.33, "of the segmentation map")
+    seed_area_max: int = number(6400, "a region without a seed up to this area gets one; ours (no number at hand)")
+    compactness: float = number(1.0, "of the watershed; above 0 its cuts straighten")
+    seed_height: float = number(0.0, "if positive, seeds are the detection map's domes of this height, not blobs; ours")
+    mean_min: float = number(0.0, "nuclei of a lower mean probability are discarded; ours")
+    line: int = number(0, "width of the background between touching nuclei, 0 to 2 pixels; ours")
+    area_min: int = number(20, "nuclei under this many pixels are discarded")
+    transposed: bool = number(False, "whether the maps are the mean of those of an image and of its transpose; ours")
+    typical_area: float = number(0.0, "if positive, images are enlarged until their nuclei's median area is this; ours")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,29 +3,57 @@
 import argparse
 import dataclasses
 import inspect
-import re
+import math
 
 from hou_synth import config
 
 
 def add_configuration(parser, groups=config.GROUPS):
-    """Adds `--preset` and one option for every field of the configuration's groups to an argparse parser."""
+    """Adds `--preset`, one option for every field of the configuration's groups, and `--help-all`, to a parser.
+
+    The hundred numbers of the method are listed by `--help-all` alone, grouped as in `config`.
+
+    Args:
+        parser: `argparse.ArgumentParser`.
+        groups: names out of `config.GROUPS`.
+    """
     parser.add_argument("--preset", help=f"one of {', '.join(config.PRESETS)}")
+    told = []  # (group or option, attribute, text) of what `--help` hides
     for name in groups:
         default = getattr(config.Config, name)
-        group = parser.add_argument_group(name, inspect.getdoc(default).splitlines()[0])
-        known = meanings(type(default))
+        group = parser.add_argument_group(name, argparse.SUPPRESS)
+        told.append((group, "description", inspect.getdoc(default).splitlines()[0]))
         for field in dataclasses.fields(default):
             value = getattr(default, field.name)
             bare = {"nargs": "?", "const": True} if isinstance(value, bool) else {}
-            group.add_argument(
+            option = group.add_argument(
                 "--" + field.name.replace("_", "-"),
                 type=_parser(value),
                 default=argparse.SUPPRESS,
                 metavar=type(value).__name__.upper(),
-                help=f"{known.get(field.name, field.name)} [{value}]".replace("%", "%%"),
+                help=argparse.SUPPRESS,
                 **bare,
             )
+            told.append((option, "help", f"{field.metadata['meaning']} [{value}]".replace("%", "%%")))
+    parser.add_argument(
+        "--help-all", action=_Everything, told=told, help="show the numbers of the method too, and exit"
+    )
+    parser.epilog = "The numbers of the method are options too: --help-all lists them."
+
+
+class _Everything(argparse.Action):
+    """Prints the help with what `--help` hides."""
+
+    def __init__(self, option_strings, dest, told, help):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+        self.told = told
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for described, attribute, text in self.told:
+            setattr(described, attribute, text)
+        parser.epilog = None
+        parser.print_help()
+        parser.exit()
 
 
 def configuration(arguments, default):
@@ -65,18 +93,24 @@ def _words(name, value):
     return ["--" + name.replace("_", "-"), text]
 
 
-def meanings(group):
-    """Field -> the comment behind it in the source, which says what it is and where it comes from."""
-    return dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(group), re.MULTILINE))
-
-
 def _parser(value):
     """Function from text to a value of the type of `value`."""
     if isinstance(value, bool):
         return _truth
     if isinstance(value, tuple):
         return _integers
-    return type(value)
+    return finite if isinstance(value, float) else type(value)
+
+
+def finite(text):
+    """A number out of an option's text; argparse refuses what is none, and NaN and infinity."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a finite number, received {text!r}")
+    return value
 
 
 def _truth(text):

@@ -1,24 +1,42 @@
-"""What every command line of the package does with a user's mistake: one line and exit code 2."""
+"""What every command line of the package does with its name, its output and a user's mistake."""
 
 import functools
 import sys
 
+from hou_synth.io import quiet
+
 MISTAKE = 2  # exit code of a mistake, as argparse's own
 INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
+PROGRAM = "hou-synth"
+
+
+def program(module):
+    """How a command was called, for its usage: `hou-synth segment`, or `python -m hou_synth.segment`.
+
+    Args:
+        module: its name, which stands where it was not called as a part of `hou-synth`.
+    """
+    return sys.argv[0] if sys.argv[0].startswith(PROGRAM + " ") else f"python -m {module}"
+
+
+def verbosity():
+    """Keras's `verbose`: 1, a bar, on a terminal; 2, a line an epoch without control codes, in a file or a pipe."""
+    return 1 if sys.stdout.isatty() else 2
 
 
 def complain(error):
-    """Prints an error as one line `error: ...` on stderr.
+    """Prints an error as one line `error: ...` on stderr, its control characters escaped.
 
     Args:
-        error: an exception or a text.
+        error: an exception or a text, also of a server's or a file's making.
     """
     text = " ".join(str(error).split()) or type(error).__name__
-    print(f"error: {text}", file=sys.stderr)
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    print(f"error: {plain}", file=sys.stderr)
 
 
 def run(function, argv=None):
-    """Runs the body of a command and returns its exit code.
+    """Runs the body of a command, without TensorFlow's log, and returns its exit code.
 
     Args:
         function: takes `argv` and returns an exit code, or None for 0.
@@ -28,6 +46,7 @@ def run(function, argv=None):
         The function's exit code; 2 after a `ValueError` or `OSError`, which becomes one line on stderr; 130
         after Ctrl-C. Other exceptions are mistakes of ours and pass through.
     """
+    quiet.tensorflow()
     try:
         return function(argv) or 0
     except KeyboardInterrupt:

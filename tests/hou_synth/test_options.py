@@ -5,6 +5,8 @@ import pytest
 
 from hou_synth import config, options
 
+NAMES = [f.name for group in config.GROUPS for f in dataclasses.fields(getattr(config.Config, group))]
+
 
 def parsed(*argv):
     parser = argparse.ArgumentParser()
@@ -28,11 +30,43 @@ def test_every_field_can_be_overridden():
             assert getattr(changed, field.name) != value, field.name
 
 
-def test_help_tells_meaning_source_and_default(capsys):
-    with pytest.raises(SystemExit):
-        parsed("--help")
-    text = " ".join(capsys.readouterr().out.split())
+def printed(capsys, option):
+    with pytest.raises(SystemExit) as stopped:
+        parsed(option)
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_all_tells_meaning_source_and_default_by_group(capsys):
+    text = " ".join(printed(capsys, "--help-all").split())
     assert "of the hard examples; paper [1e-07]" in text
+    assert "losses: Weights of the losses (paper Eq. 6 and Sec. 4.2)" in text
+    assert all(f" --{name.replace('_', '-')} " in text for name in NAMES)
+
+
+def test_help_names_help_all_instead_of_the_numbers(capsys):
+    text = printed(capsys, "--help")
+    assert not any(f"--{name.replace('_', '-')} " in text for name in NAMES)
+    assert "losses" not in text and len(text.splitlines()) < 15
+    assert "--help-all" in text.splitlines()[-1]
+
+
+def test_every_field_has_a_meaning():
+    for group in config.GROUPS:
+        for field in dataclasses.fields(getattr(config.Config, group)):
+            assert len(field.metadata["meaning"]) > 3, field.name
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "", "1,5"])
+def test_every_float_refuses_what_is_no_finite_number(text, capsys):
+    for group in config.GROUPS:
+        for field in dataclasses.fields(getattr(config.Config, group)):
+            if isinstance(field.default, float):
+                option = "--" + field.name.replace("_", "-")
+                with pytest.raises(SystemExit) as stopped:
+                    parsed(f"{option}={text}")
+                said = capsys.readouterr().err.splitlines()[-1]
+                assert stopped.value.code == 2 and f"{option}: expected a finite number, received {text!r}" in said
 
 
 @pytest.mark.parametrize("argv", [("--gama", "1"), ("--batch", "many"), ("--unet-widths", "a,b"), ("--decay", "maybe")])

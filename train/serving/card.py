@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from hou_synth import config, options
+from hou_synth import config
 from hou_synth.io import tables
 from train.judging.scores import SHOWN, means
 from train.loop import phases
@@ -195,10 +195,9 @@ def nuclei(settings):
 
 
 def thresholds(instances):
-    """Rows: settings from maps to nuclei with the comment behind each in the source."""
-    meanings = options.meanings(type(instances))
-    rows = dataclasses.asdict(instances).items()
-    return [(key, str(value), meanings.get(key, key.replace("_", " "))) for key, value in rows]
+    """Rows: settings from maps to nuclei with the meaning of each."""
+    fields = dataclasses.fields(instances)
+    return [(field.name, str(getattr(instances, field.name)), field.metadata["meaning"]) for field in fields]
 
 
 def calls(name, facts):

@@ -1,0 +1,38 @@
+import sys
+
+import pytest
+
+from hou_synth.io import command
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Expected a\n  file.", "error: Expected a file."),
+        ("\x1b[31mred\x1b[0m\x07", r"error: \x1b[31mred\x1b[0m\x07"),
+        ("a\rb\x85c\x9b2J", r"error: a b c\x9b2J"),
+        ("Zellkern\u202egnp.exe \ud800 Größe", r"error: Zellkern\u202egnp.exe \ud800 Größe"),
+    ],
+)
+def test_an_error_is_one_line_without_control_characters(text, line, capsys):
+    command.complain(ValueError(text))
+    assert capsys.readouterr().err == line + "\n"
+
+
+def test_an_error_without_words_is_named(capsys):
+    command.complain(OSError())
+    assert capsys.readouterr().err == "error: OSError\n"
+
+
+def test_usage_tells_how_a_command_was_called(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/some/folder/hou-synth tools/segment.py", "x.png"])
+    assert command.program("hou_synth.segment") == "python -m hou_synth.segment"
+    monkeypatch.setattr(sys, "argv", ["hou-synth segment", "x.png"])
+    assert command.program("hou_synth.segment") == "hou-synth segment"
+
+
+def test_a_bar_is_for_terminals(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert command.verbosity() == 1
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    assert command.verbosity() == 2
