@@ -8,6 +8,8 @@ setup(
     name="hou-synth",
     version="0.1.0",
     description="Nucleus segmentation for H&E histopathology, trained without labels (Hou et al., CVPR 2019)",
+    license="BSD-3-Clause",
+    license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["hou_synth*", "models*", "data*", "train*"]), "saved_models"],
     package_data={"saved_models": RELEASED},
