@@ -1,0 +1,65 @@
+"""The pages of the repository: links lead somewhere, commands and modules that they name are there, README is short."""
+
+import functools
+import re
+import subprocess
+
+import pytest
+
+from tests.paths import ROOT
+
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+COMMAND = re.compile(r"python -m ([\w.]+)")
+DOTTED = re.compile(r"`((?:hou_synth|models|data|train|benchmarks)(?:\.\w+)+)")
+FILE = re.compile(r"\b((?:hou_synth|models|data|train|benchmarks|tests)/[\w/]+\.py)\b")
+OTHERS = {"pip", "pytest", "venv"}  # commands that are not the repository's
+README_MAX = 150  # lines
+
+
+@functools.cache
+def pages():
+    """Path -> text of every Markdown file that git knows."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert "README.md" in names and "docs/method.md" in names
+    return {ROOT / name: (ROOT / name).read_text() for name in names if (ROOT / name).is_file()}
+
+
+def missing(found):
+    return [(str(path.relative_to(ROOT)), name) for path, name in found]
+
+
+def module(name):
+    """Whether a dotted name is a package or a module, or something in a module."""
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def test_links_between_pages_lead_somewhere():
+    links = [(path, link) for path, text in pages().items() for link in LINK.findall(text) if "://" not in link]
+    assert len(links) > 20
+    assert missing((path, link) for path, link in links if not (path.parent / link).exists()) == []
+
+
+def test_commands_of_the_pages_are_modules():
+    named = [(path, name) for path, text in pages().items() for name in COMMAND.findall(text)]
+    assert len(named) > 20
+    assert missing((path, name) for path, name in named if name not in OTHERS and not module(name)) == []
+
+
+def test_modules_of_the_pages_are_there():
+    named = [(path, name) for path, text in pages().items() for name in DOTTED.findall(text)]
+    wrong = [(path, name) for path, name in named if not (module(name) or module(name.rpartition(".")[0]))]
+    files = [(path, name) for path, text in pages().items() for name in FILE.findall(text)]
+    assert named and files
+    assert missing(wrong) == [] and missing((path, name) for path, name in files if not (ROOT / name).is_file()) == []
+
+
+def test_the_front_page_is_one_page():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_MAX
+
+
+@pytest.mark.parametrize("folder", ["docs", "docs/results"])
+def test_every_file_of_the_documentation_is_linked(folder):
+    linked = {(path.parent / link).resolve() for path, text in pages().items() for link in LINK.findall(text)}
+    assert sorted(path.name for path in (ROOT / folder).iterdir() if path.is_file() and path not in linked) == []
