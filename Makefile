@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+TEST := $(RUN) -m pytest --numprocesses $(or $(WORKERS),2) --dist worksteal
 
-.PHONY: universal segment venv test lint bench clean
+.PHONY: universal segment venv test test-slow test-all lint bench clean
 
 universal: $(VENV)/.installed
 	$(RUN) -m train.universal --out runs/quick --resume
@@ -19,7 +20,12 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 test: $(VENV)/.installed
-	$(RUN) -m pytest
+	$(TEST) -m "not slow"
+
+test-slow: $(VENV)/.installed
+	$(TEST) -m slow
+
+test-all: test test-slow
 
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .

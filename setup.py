@@ -39,6 +39,7 @@ setup(
         "onnx": ["tf2onnx>=1.16", "onnx>=1.16", "onnxruntime>=1.18"],
         "dev": [
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "ruff>=0.8",
             "dask[distributed]>=2024.1",
             "tf2onnx>=1.16",

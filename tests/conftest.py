@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import types
 
 import cv2
@@ -10,6 +11,14 @@ import numpy as np
 import pytest
 
 from hou_synth import config
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C reaches this process and those it starts, also where a shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_without_tiles_the_embedded_tissue_serves_and_the_bank_lies_beside(tmp_p
     assert len(list((tmp_path / "sets/banks").glob("embedded-*.h5"))) == 1
 
 
-def test_ctrl_c_ends_all_processes_and_the_same_command_goes_on(home, tmp_path, capsys):
+def test_ctrl_c_ends_all_processes_and_the_same_command_goes_on(home, tmp_path, interruptible, capsys):
     out = tmp_path / "a.h5"
     with process(home, out) as running:
         await_shards(out, running)

@@ -136,7 +136,7 @@ def test_interrupted_cells_stop_the_protocol(data, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("reached", [True, False])
-def test_ctrl_c_ends_the_training_in_either_case(reached, monkeypatch):
+def test_ctrl_c_ends_the_training_in_either_case(reached, interruptible, monkeypatch):
     monkeypatch.setattr(sweep, "PATIENCE", 0.2)
     code = "import time\ntry:\n  print('on', flush=True)\n  time.sleep(60)\n"
     code += "except KeyboardInterrupt:\n  raise SystemExit(130)"

@@ -530,7 +530,7 @@ class TestInterrupted:
     def waits(self):
         pass
 
-    def test_by_ctrl_c(self):
+    def test_by_ctrl_c(self, interruptible):
         interrupt = threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
         interrupt.start()
         with pytest.raises(KeyboardInterrupt):
