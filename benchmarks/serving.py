@@ -15,7 +15,8 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from hou_synth import inference, released
+import hou_synth
+from hou_synth import model, released
 from hou_synth.io import command, tables
 
 RUN = ("keras call", "keras predict", "onnx")  # networks that are measured besides, given a run folder
@@ -41,7 +42,7 @@ def main(argv=None):
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         found = places(
-            inference.model_folder(args.model or released.model()), args.run, pathlib.Path(scratch), args.networks
+            model.model_folder(args.model or released.model()), args.run, pathlib.Path(scratch), args.networks
         )
         show(("on disk", "MB"), [[name, f"{megabytes(path):.2f}"] for name, path in found.items()])
         if args.cold and "savedmodel" in found:
@@ -130,19 +131,19 @@ def cold(folder, warm):
     import tensorflow as tf
 
     passed()
-    model = tf.saved_model.load(str(folder))
+    loaded = tf.saved_model.load(str(folder))
     passed()
     if warm:
-        warm_up(model, folder)
+        warm_up(loaded, folder)
     passed()
     images = tf.constant(noise(1, FIRST))
     for _ in range(2):
-        model.signatures["serving_default"](images=images)["segmentation"].numpy()
+        loaded.signatures["serving_default"](images=images)["segmentation"].numpy()
         passed()
     return np.diff(moments) * 1e3
 
 
-def warm_up(model, folder):
+def warm_up(loaded, folder):
     """Runs the requests of the warm-up file, as TensorFlow Serving does before it serves a version."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
@@ -153,7 +154,7 @@ def warm_up(model, folder):
     for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
-        model.signatures[request.model_spec.signature_name or "serving_default"](**inputs)
+        loaded.signatures[request.model_spec.signature_name or "serving_default"](**inputs)
 
 
 def noise(batch, size):
@@ -200,7 +201,7 @@ def measured(name, path, size, batch, seconds):
 def network(name, path):
     """Callable from (b, h, w, 3) uint8 to maps, as NumPy arrays; Keras takes sides that its pools divide."""
     if name == "savedmodel":
-        return inference.load(path)
+        return hou_synth.load(path).network
     if name == "onnx":
         from train.serving import onnx
 

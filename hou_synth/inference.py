@@ -5,10 +5,7 @@ A network takes (b, h, w, 3) uint8 RGB and returns a dict with "segmentation" an
 """
 
 import collections
-import hashlib
 import math
-import os
-import pathlib
 from concurrent import futures
 
 import cv2
@@ -17,7 +14,7 @@ from skimage.color import rgb2hed
 from skimage.filters import gaussian, threshold_otsu
 from skimage.morphology import remove_small_holes, remove_small_objects
 
-from hou_synth import config, instances
+from hou_synth import instances
 from hou_synth.normalise import reinhard
 
 MICRONS_PER_PIXEL = 0.25  # resolution of the networks, 40X
@@ -245,80 +242,3 @@ def otsu_nuclei(image, sigma=1.5, area_min=20):
     summits = mask & (depth == cv2.dilate(depth, np.ones((13, 13), np.uint8)))
     labels = instances.grown(summits, mask, depth, compactness=0)
     return instances.consecutive(instances.without_holes(labels), area_min)
-
-
-def model_folder(path):
-    """The SavedModel under a path: itself, or its subfolder with the highest version number."""
-    path = pathlib.Path(path)
-    versions = [p for p in path.glob("*/saved_model.pb") if p.parent.name.isdecimal()]
-    if (path / "saved_model.pb").is_file():
-        return path
-    if not versions:
-        raise ValueError(f"Expected a SavedModel folder, <name> or <name>/<version>. Received: {path}.")
-    return max((p.parent for p in versions), key=lambda folder: int(folder.name))
-
-
-def thresholds(path):
-    """Thresholds and sizes that a model was exported with.
-
-    Args:
-        path: as for `load`.
-
-    Returns:
-        The `Instances` of the configuration in the model's `assets.extra`; the default without one.
-
-    Raises:
-        ValueError: if there is no SavedModel, or its configuration cannot be read.
-    """
-    file = model_folder(path) / "assets.extra" / "config.json"
-    return config.thresholds(file.read_bytes(), file) if file.is_file() else instances.DEFAULT
-
-
-def identity(path):
-    """Text that names a SavedModel and changes with its graph or weights: "name/version sha256:...".
-
-    Args:
-        path: as for `load`.
-
-    Raises:
-        ValueError: if there is no SavedModel.
-    """
-    folder = model_folder(path).resolve()
-    digest = hashlib.sha256()
-    for file in [folder / "saved_model.pb", *sorted((folder / "variables").glob("*"))]:
-        digest.update(file.read_bytes())
-    return f"{folder.parent.name}/{folder.name} sha256:{digest.hexdigest()[:16]}"
-
-
-def load(path):
-    """Network of an exported SavedModel.
-
-    Args:
-        path: `saved_models/<name>`, whose highest version is taken, or `saved_models/<name>/<version>`.
-
-    Returns:
-        A callable, see above.
-
-    Raises:
-        ValueError: if there is no SavedModel, or it does not take images and return the two maps.
-    """
-    folder = model_folder(path)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf  # here, so that everything else works without it
-
-    try:
-        model = tf.saved_model.load(str(folder))
-    except Exception as error:  # a damaged model raises types of protobuf and TensorFlow
-        raise ValueError(f"Expected a readable SavedModel. Received: {folder} ({error}).") from error
-    serving = model.signatures.get("serving_default")
-    spec = serving.structured_input_signature[1].get("images") if serving else None
-    if spec is None or spec.dtype != tf.uint8 or not set(OUTPUTS) <= set(serving.structured_outputs):
-        raise ValueError(f"Expected serving_default of uint8 images to {' and '.join(OUTPUTS)}. Received: {folder}.")
-
-    def network(images):
-        if not spec.shape.is_compatible_with(images.shape):
-            raise ValueError(f"Expected images of shape {spec.shape}. Received: {images.shape}.")
-        maps = model.signatures["serving_default"](images=tf.constant(images))
-        return {name: maps[name].numpy() for name in OUTPUTS}
-
-    return network

@@ -35,22 +35,21 @@ def geojson(nuclei, request=None):
     return json.dumps({"type": "FeatureCollection", **kept, "features": features})
 
 
-def request(path, identity, settings, normalised, microns_per_pixel):
+def request(path, model, normalised, microns_per_pixel):
     """What the nuclei of an image depend on, as a dict for JSON.
 
     Args:
         path: of the image.
-        identity: text that names the model and changes with it.
-        settings: thresholds and sizes, an `Instances`.
+        model: a `Model`.
         normalised: whether colours are moved to the fixed target.
         microns_per_pixel: resolution of the image.
     """
     return {
         "image": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(),
-        "model": identity,
+        "model": model.identity,
         "normalise": normalised,
         "microns_per_pixel": microns_per_pixel,
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(model.thresholds),
     }
 
 

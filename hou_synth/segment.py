@@ -3,37 +3,33 @@
 import argparse
 import dataclasses
 import errno
-import functools
 import glob
 import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Callable
 
 from tqdm import tqdm
 
-from hou_synth import config, inference, released, results
+import hou_synth
+from hou_synth import inference, model, released, results
 from hou_synth.io import command, image_files
+from hou_synth.model import Model
 from hou_synth.slides import summary, tiled, whole_slide
 
 TILES = ".tiles"  # the folder with the tiles of a slide is named <stem of the slide>.tiles
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a full disk, which the next image would meet too
-PARALLEL = 4  # requests at once to a server; ours
-TIMEOUT = 60.0  # seconds for one of them; ours
-SENT = 576  # largest side of a window that is sent to one, which may join eight in a batch; ours
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
-    """A network, how its maps become nuclei, and what it is called."""
+class Job:
+    """What is done with every image and slide."""
 
-    network: Callable  # see `inference`
-    settings: config.Instances
-    identity: Callable  # () -> text that changes with the model
-    window: int = inference.WINDOW  # largest side of an image that it is given
-    failures: tuple[type, ...] = ()  # its exceptions, which the next image would meet too
-    close: Callable = lambda: None  # ends calls that are still under way
+    model: Model
+    out: pathlib.Path
+    microns_per_pixel: float | None = None
+    normalise: bool = True
+    overwrite: bool = False
 
 
 def inputs(arguments):
@@ -65,74 +61,52 @@ def refuse_existing(slides, out):
                 raise ValueError(f"Expected no older output, or --overwrite. Received: {output} exists.")
 
 
-def local(args):
-    """The `Model` of a SavedModel."""
-    path = args.model or released.model()
-    network, settings = inference.load(path), inference.thresholds(path)
-    return Model(network, settings, functools.cache(functools.partial(inference.identity, path)))
-
-
-def remote(args):
-    """The `Model` behind a server."""
-    from hou_synth.serving import client  # here, so that a SavedModel needs none of what a server needs
-
-    network = client.load(args.server, args.model or released.NAME, timeout=args.timeout or TIMEOUT)
-    return Model(network, network.settings, lambda: network.identity, SENT, (client.Unserved,), network.close)
-
-
-def tiling(args, model):
-    """How `inference.probabilities` is to divide images."""
-    return {"window": model.window, "parallel": args.parallel}
-
-
-def request(path, args, model):
+def request(path, job):
     """The `results.request` of an image."""
-    resolution = args.microns_per_pixel or inference.MICRONS_PER_PIXEL
-    return results.request(path, model.identity(), model.settings, not args.no_normalise, resolution)
+    resolution = job.microns_per_pixel or inference.MICRONS_PER_PIXEL
+    return results.request(path, job.model, job.normalise, resolution)
 
 
-def segment_image(path, args, model):
+def segment_image(path, job):
     """Segments an image and writes its results."""
-    image, resolution = image_files.image(path), args.microns_per_pixel
-    normalised = not args.no_normalise
-    nuclei = inference.segment(model.network, image, normalised, resolution, model.settings, **tiling(args, model))
-    results.write(args.out / path.stem, image, nuclei, request(path, args, model))
+    image = image_files.image(path)
+    nuclei = job.model.segment(image, job.microns_per_pixel, job.normalise)
+    results.write(job.out / path.stem, image, nuclei, request(path, job))
 
 
-def left(paths, slides, args, model):
+def left(paths, slides, job):
     """The images and slides without those images whose results are complete, which is told.
 
     Raises:
         ValueError: if there are results of another request.
     """
     images = [path for path in paths if path not in slides]
-    done = {path for path in images if results.finished(args.out / path.stem, request(path, args, model))}
+    done = {path for path in images if results.finished(job.out / path.stem, request(path, job))}
     if done:
         print(f"{len(done)} of {len(images)} images are segmented already", file=sys.stderr)
     return [path for path in paths if path not in done]
 
 
-def segment_slide(path, args, model):
+def segment_slide(path, job):
     """Segments a slide, or what is left of it, and writes its results; nothing to do if they are complete."""
-    stem_path, folder = args.out / path.stem, args.out / (path.stem + TILES)
+    stem_path, folder = job.out / path.stem, job.out / (path.stem + TILES)
     outputs = [pathlib.Path(f"{stem_path}{ending}") for ending in summary.OUTPUTS]
-    opened = whole_slide.Slide(path, args.microns_per_pixel)
-    if args.overwrite:
+    slide = whole_slide.Slide(path, job.microns_per_pixel)
+    if job.overwrite:
         tiled.clear(folder)
         for output in outputs:
             output.unlink(missing_ok=True)
-    request = tiled.request(opened, model.identity(), model.settings, not args.no_normalise)
-    colours = tiled.begin(folder, opened, request)
+    colours = tiled.begin(folder, slide, tiled.request(slide, job.model, job.normalise))
     for partial in leftovers(folder, outputs):
         partial.unlink()
     if all(output.exists() for output in outputs):
         return
     try:
-        tiled.segment(model.network, opened, folder, colours, model.settings, **tiling(args, model))
+        tiled.segment(job.model, slide, folder, colours)
     except (ValueError, OSError, KeyboardInterrupt):
-        print(tiled.kept(folder, opened), file=sys.stderr)
+        print(tiled.kept(folder, slide), file=sys.stderr)
         raise
-    summary.write(stem_path, folder, opened)
+    summary.write(stem_path, folder, slide)
 
 
 def leftovers(folder, outputs):
@@ -164,9 +138,11 @@ def arguments(argv):
     )
     parser.add_argument("--server", metavar="URL", help="TensorFlow Serving: http://host:8501 or grpc://host:8500")
     parser.add_argument(
-        "--parallel", type=int, help=f"calls of the network at once, by default 1, with --server {PARALLEL}"
+        "--parallel", type=int, help=f"calls of the network at once, by default 1, with --server {model.PARALLEL}"
     )
-    parser.add_argument("--timeout", type=float, help=f"seconds for one request to --server, by default {TIMEOUT:.0f}")
+    parser.add_argument(
+        "--timeout", type=float, help=f"seconds for one request to --server, by default {model.TIMEOUT:.0f}"
+    )
     parser.add_argument(
         "--microns-per-pixel",
         type=float,
@@ -177,20 +153,19 @@ def arguments(argv):
     args = parser.parse_args(argv)
     if args.timeout is not None and not (args.server and args.timeout > 0):
         raise ValueError(f"Expected --timeout of over 0 seconds, and --server. Received: {args.timeout}.")
-    args.parallel = args.parallel if args.parallel is not None else PARALLEL if args.server else 1
-    if args.parallel < 1:
+    if args.parallel is not None and args.parallel < 1:
         raise ValueError(f"Expected --parallel of at least 1. Received: {args.parallel}.")
     return args
 
 
-def every(paths, slides, args, model):
+def every(paths, slides, job):
     """Segments images and slides; returns how many could not be. What the next would meet too is raised at once."""
     failures = 0
     for path in tqdm(paths, unit="image", disable=None if len(paths) > len(slides) else True):
         try:
-            (segment_slide if path in slides else segment_image)(path, args, model)
+            (segment_slide if path in slides else segment_image)(path, job)
         except (ValueError, OSError) as error:
-            if isinstance(error, model.failures) or getattr(error, "errno", None) in FULL:
+            if isinstance(error, job.model.failures) or getattr(error, "errno", None) in FULL:
                 raise
             command.complain(f"{path.name}: {error}")
             failures += 1
@@ -210,12 +185,18 @@ def main(argv=None):
     slides = {path for path in paths if whole_slide.is_slide(path)}
     if not args.overwrite:
         refuse_existing(slides, args.out)
-    model = remote(args) if args.server else local(args)
+    if args.server:
+        loaded = model.served(args.server, args.model or released.NAME, args.timeout or model.TIMEOUT)
+    else:
+        loaded = hou_synth.load(args.model)
+    if args.parallel:
+        loaded = dataclasses.replace(loaded, parallel=args.parallel)
+    job = Job(loaded, args.out, args.microns_per_pixel, not args.no_normalise, args.overwrite)
     args.out.mkdir(parents=True, exist_ok=True)
     try:
-        failures = every(paths if args.overwrite else left(paths, slides, args, model), slides, args, model)
+        failures = every(paths if job.overwrite else left(paths, slides, job), slides, job)
     finally:
-        model.close()
+        loaded.close()
     if failures < len(paths):
         print(told(paths, args.out))
     return command.MISTAKE if failures else 0

@@ -1,11 +1,13 @@
 """Measures a model against labelled images: `python -m train.evaluate --data DIR...`."""
 
 import argparse
+import functools
 import pathlib
 import sys
 
 from tqdm import tqdm
 
+import hou_synth
 from data.labelled import reader
 from hou_synth import inference, metrics, released
 from hou_synth.io import command, files
@@ -21,12 +23,7 @@ def method(path, normalise=True):
     """Function from a uint8 RGB image and its microns per pixel to its label map: a model, or the Otsu baseline."""
     if path == OTSU:
         return otsu
-    network, settings = inference.load(path), inference.thresholds(path)
-
-    def segmented(image, microns_per_pixel):
-        return inference.segment(network, image, normalise, microns_per_pixel, settings)
-
-    return segmented
+    return functools.partial(hou_synth.load(path).segment, normalise=normalise)
 
 
 def otsu(image, microns_per_pixel):
@@ -172,7 +169,7 @@ def measure(args, on_error):
     """Measures, prints and draws set by set; returns all rows."""
     found, rows = labelled_sets.sets(args, args.data, on_error), []
     make_room(args)
-    segmented = method(args.model or released.model(), not args.no_normalise)
+    segmented = method(args.model, not args.no_normalise)
     for name, entries in found.items():
         overlays, extremes = (
             folder and (folder / name if len(found) > 1 else folder) for folder in (args.overlays, args.worst)

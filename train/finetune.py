@@ -5,8 +5,9 @@ import dataclasses
 import pathlib
 import sys
 
-from hou_synth import config, inference, released
+from hou_synth import config, released
 from hou_synth.io import command
+from hou_synth.model import model_folder
 from train import supervised
 from train.runs import labelled_run
 from train.runs.callbacks import Clock
@@ -40,7 +41,7 @@ def beginning(model):
         ValueError: if it has not both.
     """
     try:
-        folder = inference.model_folder(model) / "assets.extra"
+        folder = model_folder(model) / "assets.extra"
     except ValueError:
         folder = model
     for name in (assets.CONFIG, assets.TASK):

@@ -9,8 +9,9 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
+import hou_synth
 from data import tiles
-from hou_synth import inference, metrics
+from hou_synth import metrics
 from hou_synth.io import command, files, tables
 from hou_synth.normalise import reinhard
 from train import evaluate
@@ -49,17 +50,18 @@ def crops(folder, count=CROPS, seed=0):
     raise ValueError(f"Expected tiles of at least {SIDE}x{SIDE} pixels. Received: too few in {folder}.")
 
 
-def measured(model, images, found):
+def measured(path, images, found):
     """Row of a model: `model`, `PARTS`, and the mean scores "set measure" on labelled sets.
 
     Args:
-        model: path of a SavedModel.
+        path: of a SavedModel.
         images: as for `criterion`.
         found: name of a set -> list of `data.labelled.reader.Entry`.
     """
-    row = {"model": model, **criterion(inference.load(model), images, inference.thresholds(model))}
+    model = hou_synth.load(path)
+    row = {"model": path, **criterion(model.network, images, model.thresholds)}
     for name, entries in found.items():
-        scores = metrics.mean(evaluate.measured_set(evaluate.method(model), name, entries))
+        scores = metrics.mean(evaluate.measured_set(model.segment, name, entries))
         row |= {f"{name} {measure}": scores[measure] for measure in REPORTED}
     return row
 

@@ -1,4 +1,4 @@
-"""A network that TensorFlow Serving runs, as `inference.load` gives a local one."""
+"""A network that TensorFlow Serving runs, as a SavedModel has a local one."""
 
 import urllib.parse
 
@@ -39,8 +39,7 @@ class Served:
         check(signatures, interface.needs, self.identity)
         self.settings = instances.DEFAULT
         if "document" in signatures:
-            (text,) = self.ask(interface.documents, ["config.json"])
-            self.settings = config.thresholds(text, f"config.json of {self.identity}")
+            self.settings = config.thresholds(self.document("config.json"), f"config.json of {self.identity}")
 
     def __call__(self, images):
         """Maps of a batch.
@@ -59,6 +58,11 @@ class Served:
             raise ValueError(f"Expected uint8 images of shape (b, h, w, 3). Received: {images.dtype} {images.shape}.")
         maps = self.ask(self.interface.maps, images)
         return {name: self.checked(name, maps, (*images.shape[:3], 1)) for name in inference.OUTPUTS}
+
+    def document(self, name):
+        """Text of a file of the model's `assets.extra`; `Unserved` if the server does not tell it."""
+        (text,) = self.ask(self.interface.documents, [name])
+        return text
 
     def ask(self, request, *content):
         """Answer to a request of the interface, repeated while it fails in passing."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from hou_synth import inference, instances, normalise
+from hou_synth import instances, normalise
 from hou_synth.io import files
 from hou_synth.slides import quip
 from hou_synth.slides import whole_slide as slides
@@ -26,13 +26,12 @@ OUTLINE_DECIMALS = 1  # of outlines in the slide's pixels; release
 CENTROID_DECIMALS = 2
 
 
-def request(slide, identity, settings, normalised):
+def request(slide, model, normalised):
     """What the nuclei of a slide depend on, as a dict for JSON.
 
     Args:
         slide: a `Slide`.
-        identity: text that names the model and changes with it.
-        settings: thresholds and sizes, an `Instances`.
+        model: a `Model`.
         normalised: whether colours are moved to the fixed target.
     """
     return {
@@ -40,9 +39,9 @@ def request(slide, identity, settings, normalised):
         "slide": slide.path.name,
         "fingerprint": slide.fingerprint(),
         "microns_per_pixel": slide.microns_per_pixel,
-        "model": identity,
+        "model": model.identity,
         "normalise": normalised,
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(model.thresholds),
         "tile": slides.TILE,
         "margin": slides.MARGIN,
         "band": BAND,
@@ -97,16 +96,14 @@ def clear(folder):
     folder.rmdir()
 
 
-def segment(network, slide, folder, colours, settings=instances.DEFAULT, **tiling):
+def segment(model, slide, folder, colours):
     """Computes the tiles of a slide that its folder does not hold yet.
 
     Args:
-        network: callable, see `inference`.
+        model: a `Model`.
         slide: a `Slide`.
         folder: the tiles' folder, after `begin`.
         colours: what `begin` returned.
-        settings: thresholds and sizes, an `Instances`.
-        **tiling: of `inference.probabilities`.
 
     Raises:
         ValueError: from reading the slide or from the network; the finished tiles are kept.
@@ -117,10 +114,10 @@ def segment(network, slide, folder, colours, settings=instances.DEFAULT, **tilin
     progress = tqdm(places, slide.path.name, unit="tile", disable=None)
     for index, place in enumerate(progress):
         if counts[index] is None:
-            found = tile(network, slide, place, colours, settings, **tiling)
-            found = unclaimed(found, claimed(folder, slide, places[:index], place))
-            quip.write(folder, place, slide, found, settings)
-            nuclei += len(found)
+            owned = tile(model, slide, place, colours)
+            owned = unclaimed(owned, claimed(folder, slide, places[:index], place))
+            quip.write(folder, place, slide, owned, model.thresholds)
+            nuclei += len(owned)
         progress.set_postfix(nuclei=nuclei, refresh=False)
 
 
@@ -131,7 +128,7 @@ def kept(folder, slide):
     return f"{done} of {len(places)} tiles are kept in {folder}; the same command goes on from there."
 
 
-def tile(network, slide, place, colours, settings, **tiling):
+def tile(model, slide, place, colours):
     """Nuclei of a tile whose centroid lies in its core or the band around it, as `quip.read` yields them."""
     margin = round(slides.MARGIN / slide.scale)
     whole = place.grown(margin, slide.width, slide.height)
@@ -139,7 +136,7 @@ def tile(network, slide, place, colours, settings, **tiling):
     if slides.blank(image):
         return []
     image = image if colours is None else normalise.moved_tissue(image, *colours)
-    labels = inference.segment(network, image, False, None, settings, **tiling)
+    labels = model.segment(image, normalise=False)
     ratio = np.array([whole.width, whole.height]) / labels.shape[::-1]
     band = place.grown(round(BAND / slide.scale), slide.width, slide.height)
     return described(labels, ratio, whole, band, slide)

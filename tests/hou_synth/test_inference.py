@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hou_synth import config, inference, instances, metrics
+from hou_synth import config, inference, metrics
 
 
 def blur_network(images):
@@ -309,67 +309,3 @@ def test_otsu_finds_discs_and_parts_the_touching_ones(stained, circles):
 
 def test_otsu_of_a_uniform_image():
     assert inference.otsu_nuclei(np.full((30, 30, 3), 200, np.uint8)).max() == 0
-
-
-def exported(folder, scale, name="images"):
-    tf = pytest.importorskip("tensorflow")
-
-    class Dark(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name=name)])
-        def serve(self, images):
-            segmentation = tf.cast(images[..., 1:2], tf.float32) * self.scale
-            return {"segmentation": segmentation, "detection": segmentation / 2}
-
-        def __init__(self):
-            super().__init__()
-            self.scale = tf.Variable(scale / 255)
-
-    module = Dark()
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
-
-
-def test_load_takes_the_highest_version(tmp_path, noise):
-    exported(tmp_path / "unet" / "9", 0.5)
-    exported(tmp_path / "unet" / "10", 1.0)
-    maps = inference.load(tmp_path / "unet")(noise[None])
-    np.testing.assert_allclose(maps["segmentation"][0, ..., 0], noise[..., 1] / 255, atol=1e-6)
-    maps = inference.load(tmp_path / "unet" / "9")(noise[None])
-    np.testing.assert_allclose(maps["segmentation"][0, ..., 0], noise[..., 1] / 510, atol=1e-6)
-    with pytest.raises(ValueError, match="Expected images of shape"):
-        inference.load(tmp_path / "unet")(noise[None, ..., :1])
-
-
-def test_identity_changes_with_the_model(tmp_path):
-    folder = tmp_path / "unet" / "3"
-    (folder / "variables").mkdir(parents=True)
-    (folder / "saved_model.pb").write_bytes(b"graph")
-    (folder / "variables" / "variables.index").write_bytes(b"weights")
-    first = inference.identity(tmp_path / "unet")
-    assert first.startswith("unet/3 sha256:") and inference.identity(folder) == first
-    (folder / "variables" / "variables.index").write_bytes(b"Weights")
-    assert inference.identity(folder) != first
-    with pytest.raises(ValueError, match="SavedModel"):
-        inference.identity(tmp_path / "nowhere")
-
-
-def test_load_what_is_no_model(tmp_path):
-    with pytest.raises(ValueError, match="nowhere"):
-        inference.load(tmp_path / "nowhere")
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "saved_model.pb").write_bytes(b"damaged")
-    with pytest.raises(ValueError, match="readable SavedModel"):
-        inference.load(tmp_path)
-    exported(tmp_path / "other", 1.0, name="pictures")
-    with pytest.raises(ValueError, match="serving_default of uint8 images"):
-        inference.load(tmp_path / "other")
-
-
-def test_thresholds_come_with_the_model(tmp_path):
-    folder = tmp_path / "model" / "3"
-    folder.mkdir(parents=True)
-    (folder / "saved_model.pb").write_bytes(b"")
-    assert inference.thresholds(tmp_path / "model") == instances.DEFAULT
-    (folder / "assets.extra").mkdir()
-    own = config.preset("cpu", area_min=33)
-    config.save(own, folder / "assets.extra" / "config.json")
-    assert inference.thresholds(tmp_path / "model") == own.instances

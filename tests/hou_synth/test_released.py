@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from skimage.color import rgb2hed
 
-import hou_synth
+import hou_synth.serving
 from data import tissue
-from hou_synth import config, inference, metrics, released, segment
+from hou_synth import config, inference, metrics, model, released, segment
 from hou_synth.io import files, image_files
 from tests.paths import ROOT
 from train import evaluate
@@ -47,7 +47,7 @@ def test_it_says_that_no_label_trained_it_and_how_it_was_trained():
     assert not about["embedded"] and about["trained"]["minutes"] > 1 and "tensorflow" in about["versions"]
     assert text.startswith("# universal_unet\n") and "without a single label" in text
     settings = config.load(EXTRA / "config.json")
-    assert settings.networks.network == "unet" and inference.thresholds(released.model()) == settings.instances
+    assert settings.networks.network == "unet" and model.thresholds(released.model()) == settings.instances
 
 
 def test_its_card_has_the_scores_of_the_table():
@@ -93,7 +93,7 @@ def test_the_nuclei_that_it_finds_are_the_blue_ones(segmented, tile):
 def test_the_network_that_is_fine_tuned_is_the_one_that_is_served(tile):
     images = tile[None, :96, :128]
     logits = keras.saving.load_model(EXTRA / "task.keras", compile=False)(signed(images))
-    served = inference.load(released.model())(images)
+    served = hou_synth.load().network(images)
     for name in inference.OUTPUTS:
         np.testing.assert_allclose(1 / (1 + np.exp(-logits[name])), served[name], atol=1e-5)
 
@@ -144,6 +144,6 @@ def test_a_server_is_asked_for_its_name(missing, monkeypatch):
         raise ValueError("not there")
 
     monkeypatch.setitem(sys.modules, "hou_synth.serving.client", types.SimpleNamespace(load=load))
-    monkeypatch.setattr(hou_synth, "served", sys.modules["hou_synth.serving.client"], raising=False)
+    monkeypatch.setattr(hou_synth.serving, "client", sys.modules["hou_synth.serving.client"], raising=False)
     assert segment.main(["a.png", "--server", "http://host:8501"]) == 2
     assert asked == [("http://host:8501", "universal_unet")]

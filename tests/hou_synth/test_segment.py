@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 
-import hou_synth
-from hou_synth import inference, instances, segment
+import hou_synth.serving
+from hou_synth import inference, instances, model, segment
 from hou_synth.io import command, files, image_files
+from hou_synth.model import Model
 from hou_synth.slides import whole_slide
 from tests.paths import ROOT
 
@@ -25,9 +27,7 @@ def folder(tmp_path, stained, monkeypatch):
         mask = (images[..., 1:2] < 115).astype(np.float32)
         return {"segmentation": mask, "detection": np.zeros_like(mask)}
 
-    monkeypatch.setattr(inference, "load", lambda path: dark)
-    monkeypatch.setattr(inference, "thresholds", lambda path: instances.DEFAULT)
-    monkeypatch.setattr(inference, "identity", lambda path: "dark/1")
+    monkeypatch.setattr(hou_synth, "load", lambda path: Model(dark, identity="dark/1"))
     (tmp_path / "in").mkdir()
     files.write_png(tmp_path / "in" / "a.png", stained)
     return tmp_path
@@ -107,8 +107,9 @@ def test_the_same_command_goes_on_where_it_was_stopped(folder, monkeypatch, caps
 def test_results_of_another_request_are_refused_by_name(folder, monkeypatch, capsys, changed):
     assert run(folder, folder / "in") == 0
     before = (folder / "out" / "a.csv").read_bytes()
+    load = hou_synth.load
     if changed == "model":
-        monkeypatch.setattr(inference, "identity", lambda path: "dark/2")
+        monkeypatch.setattr(hou_synth, "load", lambda path: dataclasses.replace(load(path), identity="dark/2"))
     elif changed == "image":
         files.write_png(folder / "in" / "a.png", image_files.image(folder / "in" / "a.png")[::-1])
     more = ["--microns-per-pixel", 0.5] if changed == "microns_per_pixel" else []
@@ -192,10 +193,10 @@ def test_finished_slide_is_left_alone_and_begun_anew_on_demand(folder, pyramid, 
         calls.append(1)
         return {name: np.zeros((*images.shape[:3], 1), np.float32) for name in inference.OUTPUTS}
 
-    monkeypatch.setattr(inference, "load", lambda path: counted)
+    monkeypatch.setattr(hou_synth, "load", lambda path: Model(counted, identity="dark/1"))
     assert run(folder, pyramid, *RESOLUTION) == 0 and not calls
     assert {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()} == before
-    monkeypatch.setattr(inference, "identity", lambda path: "dark/2")
+    monkeypatch.setattr(hou_synth, "load", lambda path: Model(counted, identity="dark/2"))
     assert run(folder, pyramid, *RESOLUTION) == 2
     assert "model: dark/1 != dark/2" in capsys.readouterr().err
     assert run(folder, pyramid, *RESOLUTION, "--overwrite") == 0 and calls
@@ -220,6 +221,9 @@ class Served:
         self.settings, self.identity = instances.DEFAULT, f"http://host:8501 cpu/{version}"
         self.failing, self.calls, self.loaded, self.closed, self.largest = failing, 0, None, False, 0
 
+    def document(self, name):
+        return ""
+
     def load(self, server, model, timeout):
         self.loaded = (server, model, timeout)
         return self
@@ -241,7 +245,7 @@ def serve(monkeypatch):
     def serve(**more):
         server = Served(**more)
         monkeypatch.setitem(sys.modules, "hou_synth.serving.client", server)
-        monkeypatch.setattr(hou_synth, "served", server, raising=False)
+        monkeypatch.setattr(hou_synth.serving, "client", server, raising=False)
         return server
 
     return serve
@@ -271,7 +275,7 @@ def test_a_server_gets_windows_that_fit_a_batch(folder, tmp_path, serve):
     files.write_png(tmp_path / "large.png", np.full((100, 900, 3), 255, np.uint8))
     server = serve()
     assert run(folder, tmp_path / "large.png", *SERVER) == 0
-    assert 512 < server.largest <= segment.SENT < inference.WINDOW
+    assert 512 < server.largest <= model.SENT < inference.WINDOW
 
 
 def test_slide_goes_on_after_the_server_fails(folder, pyramid, serve, capsys):
@@ -312,11 +316,11 @@ def test_with_a_server_tensorflow_is_not_imported(folder):
     code = """
 import sys, types
 import numpy as np
-import hou_synth
+import hou_synth.serving
 from hou_synth import instances, segment
 
 class Network:
-    settings, identity = instances.DEFAULT, "x"
+    settings, identity, document = instances.DEFAULT, "x", None
     def __call__(self, images):
         mask = (images[..., 1:2] < 115).astype(np.float32)
         return {"segmentation": mask, "detection": mask * 0}

@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+import hou_synth
 from data.labelled import reader
-from hou_synth import inference, instances, metrics, results
+from hou_synth import inference, metrics, results
 from hou_synth.io import files, image_files
+from hou_synth.model import Model
 from train import evaluate
 from train.pictures import outlines
 from train.runs import labelled_sets
@@ -149,11 +151,10 @@ def test_tissue_types_of_the_table_get_their_means(folder, capsys):
 
 
 def test_model_and_overlays_side_by_side(folder, stained, monkeypatch):
-    monkeypatch.setattr(inference, "thresholds", lambda path: instances.DEFAULT)
     monkeypatch.setattr(
-        inference,
+        hou_synth,
         "load",
-        lambda path: lambda images: {"segmentation": images[..., :1] * 0.0} | {"detection": images[..., :1] * 0.0},
+        lambda path: Model(lambda images: dict.fromkeys(inference.OUTPUTS, images[..., :1] * np.float32(0))),
     )
     assert run(folder, "--model", "m", "--overlays", folder / "o", "--limit", 1, "--out", folder / "t.csv") == 0
     assert sorted(path.name for path in (folder / "o").iterdir()) == ["a_overlay.png", "best.png", "worst.png"]
@@ -171,8 +172,7 @@ def test_the_resolution_reaches_the_network_and_scores_are_on_the_images_pixels(
         seen.append(images.shape)
         return dict.fromkeys(inference.OUTPUTS, np.ones((*images.shape[:3], 1), np.float32))
 
-    monkeypatch.setattr(inference, "thresholds", lambda path: instances.DEFAULT)
-    monkeypatch.setattr(inference, "load", lambda path: network)
+    monkeypatch.setattr(hou_synth, "load", lambda path: Model(network))
     segmented = evaluate.method("m", normalise=False)
     assert segmented(stained, 0.25).shape == segmented(stained, 0.5).shape == stained.shape[:2]
     assert seen[1][1] > 1.5 * seen[0][1]

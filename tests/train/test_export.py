@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from hou_synth import config, inference, metrics, normalise, segment
+from hou_synth import config, inference, metrics, model, normalise
 from train import export
 from train.runs import universal_run
 from train.serving import assets, labels_json, saved_model, warmup
@@ -281,7 +281,7 @@ def test_warm_up_asks_every_signature_in_every_batch_size_and_is_answered(export
     asked = {(name, len(next(iter(inputs.values())))) for name, inputs in found}
     assert asked == {(name, count) for name in served for count in warmup.BATCHES} and len(found) == len(asked)
     assert path.stat().st_size < 10e6 and warmup.BATCHES == (1, 2, 4, 8)
-    assert 0.8 * segment.SENT < warmup.WINDOW <= segment.SENT
+    assert 0.8 * model.SENT < warmup.WINDOW <= model.SENT
     for name, inputs in found:
         answer = served[name](**{key: tf.constant(value) for key, value in inputs.items()})
         if name in ("serving_default", "encoded"):
@@ -384,4 +384,4 @@ def test_labels_json_is_what_the_package_does(exported):
     assert "inner part" in about["maps"]["detection"]["meaning"]
     centre = labels_json.labels(config.preset("paper"), False)
     assert "centre" in centre["maps"]["detection"]["meaning"] and "refine" not in centre["signatures"]
-    assert inference.thresholds(exported.version) == exported.trainer.config.instances
+    assert model.thresholds(exported.version) == exported.trainer.config.instances

@@ -3,8 +3,10 @@ import csv
 import numpy as np
 import pytest
 
-from hou_synth import inference, instances
+import hou_synth
+from hou_synth import inference
 from hou_synth.io import files, image_files
+from hou_synth.model import Model
 from train import ranking
 from train.judging import criterion
 
@@ -30,10 +32,9 @@ def models(monkeypatch):
             found |= name == "everything"
             return dict.fromkeys(inference.OUTPUTS, found.astype(np.float32)[..., None])
 
-        return network
+        return Model(network)
 
-    monkeypatch.setattr(inference, "load", load)
-    monkeypatch.setattr(inference, "thresholds", lambda name: instances.DEFAULT)
+    monkeypatch.setattr(hou_synth, "load", load)
     return ["everything", "dark", "upper"]
 
 
@@ -49,7 +50,7 @@ def test_models_are_ranked_and_compared_with_labels(tiles, models, tissue_image,
     assert list(rows[0]) == ["model", *criterion.PARTS, "set dice", "set aji"]
     assert float(rows[0]["criterion"]) > 0.8 and float(rows[2]["criterion"]) == 0
     assert float(rows[0]["set dice"]) > 0.9
-    found = criterion.criterion(inference.load("upper"), ranking.crops(tiles))
+    found = criterion.criterion(hou_synth.load("upper").network, ranking.crops(tiles))
     assert {name: float(rows[1][name]) for name in criterion.PARTS} == pytest.approx(found)
     printed = capsys.readouterr().out
     assert "rank correlation over 3 models" in printed

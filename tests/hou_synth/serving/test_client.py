@@ -1,4 +1,5 @@
 import copy
+import json
 import math
 import re
 import shutil
@@ -19,7 +20,8 @@ pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 import grpc
 import keras
 
-from hou_synth import config, inference, instances
+import hou_synth
+from hou_synth import config, inference, instances, model
 from hou_synth.serving import client, errors, rest, retries
 from tests import fake_server
 from tests.paths import ROOT
@@ -90,7 +92,7 @@ class Deployed:
     def __init__(self, folder, rest_url, grpc_url, add, drop):
         self.rest, self.grpc = rest_url, grpc_url
         self.add, self.drop = add, drop
-        self.local = {version: inference.load(folder / str(version)) for version in (1, 2)}
+        self.local = {version: hou_synth.load(folder / str(version)).network for version in (1, 2)}
 
 
 @pytest.fixture(params=["standin", BINARY])
@@ -231,7 +233,7 @@ def test_the_pinned_version_answers(deployed, way, noise):
 
 @BOTH
 def test_four_threads_at_once(server, way, folder, noise):
-    network, local = client.load(getattr(server, way), "discs"), inference.load(folder)
+    network, local = client.load(getattr(server, way), "discs"), hou_synth.load(folder).network
     batches = [np.roll(noise, shift, axis=2) for shift in range(12)]
     with futures.ThreadPoolExecutor(4) as pool:
         for maps, images in zip(pool.map(network, batches), batches, strict=True):
@@ -245,6 +247,19 @@ def test_settings_are_those_of_the_export(server, core, way):
     assert client.load(getattr(server, way), "discs/2").settings == instances.DEFAULT
 
 
+@BOTH
+def test_it_is_a_model_as_a_local_one_is(server, way, stained):
+    served = model.served(getattr(server, way), "discs/1")
+    assert served.thresholds == config.preset("cpu", area_min=33).instances
+    assert served.identity == f"{getattr(server, way)} discs/1" and served.failures == (errors.Unserved,)
+    expected = inference.segment(served.network, stained, settings=served.thresholds)
+    np.testing.assert_array_equal(served.segment(stained), expected)
+    assert json.loads(served.document("config.json")) and expected.max() > 0
+    with pytest.raises(errors.Unserved, match="names of documents out of config.json"):
+        print(served.card)
+    served.close()
+
+
 def del_signature(core, name):
     version = core.models["discs"][2]
     version.signatures = {key: one for key, one in version.signatures.items() if key != name}
@@ -252,8 +267,8 @@ def del_signature(core, name):
 
 def test_rest_needs_neither_tensorflow_nor_grpc(server):
     code = (
-        "import sys, numpy as np\nfrom hou_synth import served\n"
-        f"network = served.load({server.rest!r}, 'discs')\n"
+        "import sys, numpy as np\nfrom hou_synth.serving import client\n"
+        f"network = client.load({server.rest!r}, 'discs')\n"
         "assert network(np.zeros((1, 8, 9, 3), np.uint8))['detection'].shape == (1, 8, 9, 1)\n"
         "sys.exit(bool({'tensorflow', 'grpc', 'tensorflow_serving'} & set(sys.modules)))"
     )

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import tifffile
 
+import hou_synth
 from hou_synth import config, inference, instances, segment
 from hou_synth.io import image_files
+from hou_synth.model import Model
 from hou_synth.slides import quip, summary, tiled, whole_slide
 
 ROOT = pathlib.Path(__file__).parents[3]  # this file is also run as a program
@@ -63,8 +65,9 @@ def tiles(monkeypatch):
 def nuclei(path, folder, network=dark, microns=0.25, parallel=1):
     """All nuclei of a slide, in the order of the tiles."""
     opened = whole_slide.Slide(path, microns)
-    colours = tiled.begin(folder, opened, tiled.request(opened, "model", SETTINGS, False))
-    tiled.segment(network, opened, folder, colours, SETTINGS, parallel=parallel)
+    model = Model(network, identity="model", parallel=parallel)
+    colours = tiled.begin(folder, opened, tiled.request(opened, model, False))
+    tiled.segment(model, opened, folder, colours)
     return list(summary.every(folder, opened))
 
 
@@ -199,8 +202,8 @@ def test_damaged_tile_is_computed_again(path, tmp_path, tiles):
     ("key", "change"),
     [
         ("model", {"identity": "model/2"}),
-        ("normalise", {"normalised": True}),
-        ("settings", {"settings": config.Instances(area_min=21)}),
+        ("normalise", {}),
+        ("settings", {"thresholds": config.Instances(area_min=21)}),
         ("tile", {}),
         ("fingerprint", {}),
         ("microns_per_pixel", {}),
@@ -215,14 +218,14 @@ def test_another_request_is_refused_by_name(path, tmp_path, tiles, key, change):
         image[0, 0] = 0
         write(path, image)
     opened = whole_slide.Slide(path, 0.26 if key == "microns_per_pixel" else 0.25)
-    same = {"identity": "model", "settings": SETTINGS, "normalised": False}
+    other = Model(dark, **{"identity": "model"} | change)
     with pytest.raises(ValueError, match=f"--overwrite. Received: {key}: "):
-        tiled.begin(tmp_path / "tiles", opened, tiled.request(opened, **same | change))
+        tiled.begin(tmp_path / "tiles", opened, tiled.request(opened, other, key == "normalise"))
 
 
 def test_colours_are_kept_with_the_tiles(path, tmp_path, monkeypatch):
     opened = whole_slide.Slide(path, 0.25)
-    request = tiled.request(opened, "model", SETTINGS, True)
+    request = tiled.request(opened, Model(dark), True)
     first = tiled.begin(tmp_path / "tiles", opened, request)
     monkeypatch.setattr(whole_slide.Slide, "colours", lambda self: None)
     again = tiled.begin(tmp_path / "tiles", opened, request)
@@ -297,8 +300,7 @@ def test_a_killed_slide_ends_as_one_that_was_not(path, tmp_path):
 def main(path):
     """Segments a slide into `whole`, then into `killed` with a kill in every third writing; prints the kills."""
     whole_slide.TILE = 120
-    inference.load, inference.thresholds = (lambda model: dark), (lambda model: SETTINGS)
-    inference.identity = lambda model: "dark/1"
+    hou_synth.load = lambda path: Model(dark, identity="dark/1")
     assert started(path, "whole", None) == 0
     kills = 0
     while started(path, "killed", kills % 2):
