@@ -50,7 +50,7 @@ def main(argv=None):
     bank = tiles.prepare(args.tiles, settings.synthesis, args.bank, out.parent / "banks", args.rebuild)
     bank.fitting(side)
     where = str(bank.path.resolve())
-    asked = request.Request(settings, args.seed, side, args.count, where, request.fingerprint(where))
+    asked = request.Request(settings, args.seed, side, args.count, where, request.fingerprint(bank))
     layout = LAYOUTS[args.layout]
     store = layout.Store(out, asked)
     missing = store.missing()

@@ -1,24 +1,24 @@
 """The tile bank: tiles are read, checked and prepared once, and kept in HDF5."""
 
-import collections
 import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import json
-import math
 import mmap
 import os
 import pathlib
 import shutil
+import zlib
 
 import cv2
 import h5py
 import numpy as np
 import tqdm
 
+from data import hdf5_members
 from data import tissue as embedded
-from hou_synth.io import files, image_files
+from hou_synth.io import documents, files, image_files, locks
 from hou_synth.synthesis import texture
 
 VERSION = 4  # of the bank's format
@@ -34,10 +34,11 @@ RELEASED_AFTER = 100_000  # rows of tiles, after which their pages no longer cou
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where a tile comes from.
+    r"""Where a tile comes from.
 
     Attributes:
-        name: relative path; its first part is the tissue type when there is more than one.
+        name: relative path; its first part is the tissue type when there is more than one. Bytes that are not
+            UTF-8 are written as `\xe9`.
         stamp: changes when the tile does.
         read: function that returns (h, w, 3) uint8 RGB.
     """
@@ -96,7 +97,7 @@ def folder_sources(folder):
     sources = []
     for path in paths:
         stat = path.stat()
-        name = path.relative_to(folder).as_posix()
+        name = os.fsencode(path.relative_to(folder).as_posix()).decode(errors="backslashreplace")
         sources.append(Source(name, f"{stat.st_size} {stat.st_mtime_ns}", functools.partial(image_files.image, path)))
     return sources
 
@@ -140,35 +141,48 @@ def build(sources, path, config, workers=None, progress=True, rebuild=False):
         config: `Synthesis`.
         workers: threads; all cores if None.
         progress: whether to show a progress bar.
-        rebuild: whether a bank of another version or other settings is replaced.
+        rebuild: whether a bank that is damaged, of another version or of other settings is replaced.
 
     Returns:
         A `Bank`.
 
     Raises:
-        ValueError: if no tile is usable, or if `path` holds something else: another file, or a bank of another
-            version or with other settings that is not to be rebuilt.
+        ValueError: if no tile is usable, if another process is building this bank, or if `path` holds something
+            else that is not to be rebuilt: another file, or a bank that is damaged, of another version or with
+            other settings.
     """
     path = pathlib.Path(path)
-    if path.exists() and not rebuild:
+    old = [path] if path.exists() else []
+    if old and not rebuild:
         check(path, config)
+    elif old and not _sound(path):
+        old = []
     wanted = {source.name: source.stamp for source in sources}
-    if _stamps(path, config) != wanted:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if not old or _stamps(path, config) != wanted:
         parts = path.with_name(path.name + ".parts")
-        _prepare(sources, path, parts, config, workers or os.cpu_count(), progress)
-        _merge(path, parts, wanted, config)
-        shutil.rmtree(parts, ignore_errors=True)
+        with locks.exclusive(parts):
+            _prepare(sources, old, parts, config, workers or os.cpu_count(), progress)
+            _merge(path, old, parts, wanted, config)
+            shutil.rmtree(parts, ignore_errors=True)
     return Bank(path)
+
+
+def _sound(path):
+    """Whether a file is a bank without damage."""
+    try:
+        Bank(path)
+    except ValueError:
+        return False
+    return True
 
 
 def check(path, config):
     """Raises ValueError if a file is no bank, or one of another version or with other settings: says which."""
     try:
         with h5py.File(path, "r") as file:
-            found = json.loads(file.attrs["settings"])
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"Expected a tile bank. Received: {path} ({error}).") from error
+            found = documents.parse(str(file.attrs["settings"]), dict[str, object], "its settings")
+    except Exception as error:  # HDF5 raises types of many kinds on a damaged file
+        raise _no_bank(path, error) from error
     wanted = json.loads(settings(config))
     differing = [f"{key} {found.get(key)}" for key in wanted if found.get(key) != wanted[key]]
     if differing:
@@ -179,72 +193,85 @@ def check(path, config):
         )
 
 
+def _no_bank(path, error):
+    """The error for a file that is no bank, or is damaged."""
+    return ValueError(
+        f"Expected a tile bank without damage. Received: {path} ({error}). "
+        "Add --rebuild to prepare its tiles anew, or delete it."
+    )
+
+
 def settings(config):
     """The settings that a bank was prepared with, as JSON text."""
     return json.dumps({"version": VERSION, **{key: getattr(config, key) for key in PREPARATION}}, sort_keys=True)
 
 
 def _stamps(path, config):
-    """Name -> stamp of every tile that the bank knows, or None if there is no such bank."""
+    """Name -> stamp of every tile of the bank that has a checksum, or None if there is no such bank."""
     try:
         with h5py.File(path, "r") as file:
             if file.attrs["settings"] != settings(config):
                 return None
-            return {group.attrs["name"]: group.attrs["stamp"] for group in file["tiles"].values()}
-    except (OSError, KeyError):
+            groups = _groups(file)
+            return {group.attrs["name"]: group.attrs["stamp"] for group in groups if "checksum" in group.attrs}
+    except Exception:  # HDF5 raises types of many kinds on a damaged file
         return None
 
 
-def _prepare(sources, path, parts, config, workers, progress):
+def _groups(file):
+    """The HDF5 groups of the tiles."""
+    tiles = hdf5_members.member(file, "tiles", h5py.Group)
+    return [hdf5_members.member(tiles, key, h5py.Group) for key in tiles]
+
+
+def _prepare(sources, old, parts, config, workers, progress):
     """Writes the tiles that neither the old bank nor a part holds, a few at a time, as further parts."""
-    known = _holding(path, parts, {source.name: source.stamp for source in sources}, config)
+    known = _holding(old, parts, {source.name: source.stamp for source in sources}, config)
     todo = [source for source in sources if source.name not in known]
     bar = tqdm.tqdm(total=len(todo), desc="preparing tiles", unit="tile", disable=not progress or not todo)
-    number = len(list(parts.glob("*"))) if parts.is_dir() else 0
+    number = len(list(parts.glob("*.h5")))
     with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(todo), 4 * workers):  # results are bounded in memory
             batch, made = todo[start : start + 4 * workers], []
             for prepared in pool.map(lambda source: _prepared(source, config), batch):
                 made.append(prepared)
                 bar.update()
-            parts.mkdir(exist_ok=True)
-            with files.replacing(parts / f"{number + start:08}.h5") as partial, h5py.File(partial, "w") as file:
-                _begin(file, config)
+            with files.replacing(parts / f"{number + start:08}.h5") as partial, _begun(partial, config) as file:
                 for source, prepared in zip(batch, made, strict=True):
                     _keep(file, source, prepared)
 
 
-def _holding(path, parts, wanted, config):
+def _holding(old, parts, wanted, config):
     """Name -> file, the old bank or a part, of every wanted tile that is prepared already."""
     known = {}
-    for file in [path, *sorted(parts.glob("*.h5"))]:
+    for file in [*old, *sorted(parts.glob("*.h5"))]:
         stamps = _stamps(file, config) or {}
         known.update({name: file for name, stamp in stamps.items() if wanted.get(name) == stamp})
     return known
 
 
-def _merge(path, parts, wanted, config):
+def _merge(path, old, parts, wanted, config):
     """Writes the bank out of the old bank and the parts."""
-    names = collections.defaultdict(list)
-    for name, file in _holding(path, parts, wanted, config).items():
-        names[file].append(name)
-    with files.replacing(path) as partial, h5py.File(partial, "w") as bank:
-        _begin(bank, config)
-        for file, several in names.items():
-            with h5py.File(file, "r") as held:
-                for name in several:
-                    held.copy(held["tiles"][_key(name)], bank["tiles"], name=_key(name))
+    holding = _holding(old, parts, wanted, config)
+    with files.replacing(path) as partial, _begun(partial, config) as bank:
+        for source in dict.fromkeys(holding.values()):
+            with h5py.File(source, "r") as held:
+                for group in _groups(held):
+                    if holding.get(group.attrs["name"]) == source:
+                        held.copy(group, bank["tiles"], name=_next_key(bank))
 
 
-def _begin(file, config):
-    """Makes an empty bank of an open HDF5 file."""
+def _begun(path, config):
+    """A new, empty bank, open for writing."""
+    file = h5py.File(path, "w", libver="latest")  # whose own tables have checksums
     file.attrs["settings"] = settings(config)
     file.create_group("tiles")
+    return file
 
 
-def _key(name):
-    """Name of a tile's HDF5 group: slashes would nest."""
-    return name.replace("/", "|")
+def _next_key(file):
+    """Name of the next tile's HDF5 group: a number, as a tile's own name may hold what HDF5 gives a meaning."""
+    return f"{len(file['tiles']):08}"
 
 
 def _prepared(source, config):
@@ -261,17 +288,42 @@ def _prepared(source, config):
 
 def _keep(file, source, prepared):
     """Writes one tile, or the reason why it is left out, into the bank."""
-    group = file["tiles"].create_group(_key(source.name))
-    if isinstance(prepared, str):
-        group.attrs["reason"] = prepared
-    else:
-        for layer in LAYERS:
-            group.create_dataset(layer, data=getattr(prepared, layer))
-        group.create_dataset("cells", data=prepared.cells)
-        group.attrs["colour"] = prepared.colour
-        group.attrs["density"] = prepared.density
+    group = file["tiles"].create_group(_next_key(file))
     group.attrs["name"] = source.name
     group.attrs["stamp"] = source.stamp
+    if isinstance(prepared, str):
+        group.attrs["reason"] = prepared
+        group.attrs["checksum"] = _checksum(source.name, source.stamp, prepared)
+        return
+    for layer in (*LAYERS, "cells"):
+        group.create_dataset(layer, data=getattr(prepared, layer))
+    group.attrs["colour"] = prepared.colour
+    group.attrs["density"] = prepared.density
+    layers = [getattr(prepared, layer) for layer in (*LAYERS, "cells")]
+    group.attrs["checksum"] = _checksum(source.name, source.stamp, *layers, prepared.colour, prepared.density)
+
+
+def _checksum(*parts):
+    """CRC-32 of texts, numbers and arrays."""
+    sums = [zlib.crc32(str(part).encode() if isinstance(part, str) else np.ascontiguousarray(part)) for part in parts]
+    return zlib.crc32(np.array(sums, "<u4"))
+
+
+def _compare(group, name, *parts):
+    """Raises ValueError if a tile has a checksum, and it is another one."""
+    if "checksum" in group.attrs and group.attrs["checksum"] != _checksum(name, *parts):
+        raise ValueError(f"tile {name} is not as it was written")
+
+
+def _refuse_formless(tile):
+    """Raises ValueError if the parts of a tile, of a bank without checksums, do not go together."""
+    height, width = tile.image.shape[:2]
+    shapes = [(height, width, 3)] * 2 + [(height, width)] * 2
+    fitting = [getattr(tile, layer).shape for layer in LAYERS] == shapes and min(height, width) >= SIDE_MIN
+    colour = np.shape(tile.colour) == (3,) and np.isfinite(tile.colour).all() and tile.colour.dtype == np.float32
+    cells = np.ndim(tile.cells) == 2 and tile.cells.size and tile.cells.dtype == bool
+    if not (fitting and colour and cells and 0 <= tile.density < np.inf):
+        raise ValueError(f"tile {tile.name} has not the form of a tile")
 
 
 class Bank:
@@ -280,6 +332,7 @@ class Bank:
     Attributes:
         path: the HDF5 file.
         tiles: list of `Tile`.
+        stamps: dict of name -> stamp, of the tiles and of those left out.
         left_out: dict of name -> reason.
         types: sorted list of the tissue types.
     """
@@ -291,39 +344,53 @@ class Bank:
             path: HDF5 file written by `build`.
 
         Raises:
-            ValueError: if the file is not a bank, or holds no usable tile.
+            ValueError: if the file is not a bank, is damaged, or holds no usable tile. The tiles of banks of
+                earlier versions have no checksum: of those only the form is looked at.
         """
         self.path = pathlib.Path(path)
-        self.tiles, self.left_out = [], {}
+        self.tiles, self.stamps, self.left_out = [], {}, {}
         self._read = 0
         try:
             with open(path, "rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             with h5py.File(path, "r") as file:
-                groups = sorted(file["tiles"].values(), key=lambda group: group.attrs["name"])
-                for group in groups:
+                for group in sorted(_groups(file), key=lambda group: group.attrs["name"]):
                     self._open(group)
-        except (OSError, KeyError) as error:
-            raise ValueError(f"Expected a tile bank. Received: {path} ({error}).") from error
+        except Exception as error:  # HDF5 raises types of many kinds on a damaged file
+            raise _no_bank(path, error) from error
         self.types = sorted({tile.type for tile in self.tiles})
         if not self.tiles:
             reason = next(iter(self.left_out.values()), "no tile")
             raise ValueError(f"Expected at least one usable tile. Received: {len(self.left_out)}, such as: {reason}")
 
     def _open(self, group):
-        name = group.attrs["name"]
+        """Adds a tile.
+
+        Raises:
+            ValueError: if it does not have its checksum, or not the form of a tile; and what HDF5 raises.
+        """
+        name = str(group.attrs["name"])
+        self.stamps[name] = stamp = str(group.attrs["stamp"])
         if "reason" in group.attrs:
-            self.left_out[name] = group.attrs["reason"]
+            reason = str(group.attrs["reason"])
+            _compare(group, name, stamp, reason)
+            self.left_out[name] = reason
             return
         kind = name.split("/")[0] if "/" in name else ""
-        layers = (self._mapped(group[layer]) for layer in LAYERS)
-        attributes = group.attrs["colour"], float(group.attrs["density"]), group["cells"][()]
-        self.tiles.append(Tile(name, kind, *layers, *attributes))
+        layers = [self._mapped(hdf5_members.member(group, layer)) for layer in LAYERS]
+        cells = hdf5_members.member(group, "cells")[()]
+        colour, density = group.attrs["colour"], group.attrs["density"]
+        _compare(group, name, stamp, *layers, cells, colour, density)
+        tile = Tile(name, kind, *layers, colour, float(density), cells)
+        _refuse_formless(tile)
+        self.tiles.append(tile)
+        self.release(tile.image.shape[0])
 
     def _mapped(self, dataset):
-        """A contiguous dataset as an array over the mapped file."""
-        offset, shape = dataset.id.get_offset(), dataset.shape
-        return np.frombuffer(self._map, np.uint8, math.prod(shape), offset).reshape(shape)
+        """A contiguous dataset of bytes as an array over the mapped file."""
+        if dataset.dtype != np.uint8 or dataset.chunks or dataset.id.get_offset() is None:
+            raise ValueError(f"{dataset.name} is no contiguous array of uint8")
+        return np.frombuffer(self._map, np.uint8, dataset.size, dataset.id.get_offset()).reshape(dataset.shape)
 
     def release(self, rows):
         """Called after every example: now and then gives back the mapped pages, which the system keeps cached.

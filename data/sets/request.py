@@ -5,8 +5,6 @@ import functools
 import hashlib
 import json
 
-import h5py
-
 import hou_synth
 from data import synthetic, tiles
 from hou_synth.config import Config
@@ -86,11 +84,9 @@ def fingerprint(bank):
     """A text that changes when a tile of the bank does.
 
     Args:
-        bank: path of the bank.
+        bank: `data.tiles.Bank`.
     """
-    with h5py.File(bank, "r") as file:
-        stamps = sorted((group.attrs["name"], group.attrs["stamp"]) for group in file["tiles"].values())
-    return hashlib.sha1(json.dumps(stamps).encode()).hexdigest()[:16]
+    return hashlib.sha1(json.dumps(sorted(bank.stamps.items())).encode()).hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=2)
@@ -100,7 +96,9 @@ def _opened(path, wanted):
     Raises:
         ValueError: if it is another one by now, or on this machine.
     """
-    found = fingerprint(path)
-    if found != wanted:
-        raise ValueError(f"Expected the tile bank that the request names, {wanted}. Received: {path}, {found}.")
-    return tiles.Bank(path)
+    bank = tiles.Bank(path)
+    if fingerprint(bank) != wanted:
+        raise ValueError(
+            f"Expected the tile bank that the request names, {wanted}. Received: {path}, {fingerprint(bank)}."
+        )
+    return bank

@@ -10,6 +10,7 @@ import pytest
 
 from data import synthetic, tiles
 from hou_synth import config
+from hou_synth.io import locks
 
 PAPER = config.preset("paper").synthesis
 OURS = config.preset("cpu").synthesis
@@ -151,6 +152,112 @@ def test_a_file_that_is_no_bank_is_named(tmp_path):
 def test_patches_larger_than_every_tile_are_refused(folder):
     with pytest.raises(ValueError, match="500x500"):
         build(folder).fitting(500)
+
+
+def overwritten(path, name, layer, content):
+    """Writes bytes over a layer of a tile, in the middle of the file, as a failing disk would."""
+    with h5py.File(path) as file:
+        group = next(group for group in file["tiles"].values() if group.attrs["name"] == name)
+        offset = group[layer].id.get_offset()
+    with open(path, "r+b") as file:
+        file.seek(offset + 1000)
+        file.write(content)
+
+
+@pytest.mark.parametrize("layer", tiles.LAYERS)
+def test_a_tile_overwritten_with_noise_is_named_and_prepared_anew(folder, layer):
+    path, whole = folder.parent / "bank.h5", build(folder).tiles[1].background.copy()
+    overwritten(path, "lung/a.png", layer, os.urandom(20_000))
+    for opened in (lambda: tiles.Bank(path), lambda: build(folder)):
+        with pytest.raises(ValueError, match="bank.h5.*lung/a.png.*--rebuild"):
+            opened()
+    assert (build(folder, rebuild=True).tiles[1].background == whole).all()
+
+
+def test_flipped_bytes_anywhere_are_one_error(folder):
+    path = folder.parent / "bank.h5"
+    build(folder)
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(5):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[random.integers(0, len(whole), 200_000)] ^= 255
+        path.write_bytes(damaged.tobytes())
+        for opened in (lambda: tiles.Bank(path), lambda: build(folder)):
+            with pytest.raises(ValueError, match="bank.h5.*--rebuild"):
+                opened()
+    assert len(build(folder, rebuild=True).tiles) == 3
+
+
+def earlier(path):
+    """Makes a bank of the version before checksums, whose groups had the names of the tiles."""
+    with h5py.File(path, "r+") as file:
+        for key, group in list(file["tiles"].items()):
+            del group.attrs["checksum"]
+            file["tiles"].move(key, group.attrs["name"].replace("/", "|"))
+
+
+def test_a_bank_without_checksums_loads_and_gets_them_where_its_tiles_are(folder, monkeypatch):
+    path, whole = folder.parent / "bank.h5", build(folder)
+    earlier(path)
+    old = tiles.Bank(path)
+    assert [tile.name for tile in old.tiles] == [tile.name for tile in whole.tiles] and old.stamps == whole.stamps
+    assert (old.tiles[0].image == whole.tiles[0].image).all()
+    assert (build(folder).tiles[0].background == whole.tiles[0].background).all()
+    overwritten(path, "lung/a.png", "image", bytes(1000))
+    with pytest.raises(ValueError, match="lung/a.png"):
+        tiles.Bank(path)
+
+
+def test_a_bank_without_checksums_has_to_have_the_form_of_one(folder):
+    path = folder.parent / "bank.h5"
+    build(folder)
+    earlier(path)
+    with h5py.File(path, "r+") as file:
+        file["tiles"]["lung|a.png"].attrs["density"] = np.nan
+    with pytest.raises(ValueError, match="bank.h5.*lung/a.png.*form"):
+        tiles.Bank(path)
+
+
+def test_names_that_are_not_utf_8_or_hold_what_hdf5_gives_a_meaning(tmp_path, tissue_image):
+    image, _ = tissue_image
+    for name in ("organs/x.png", "organs|x.png", "one.png"):
+        write(tmp_path / "tiles" / name, image)
+    os.rename(tmp_path / "tiles/one.png", os.fsencode(tmp_path / "tiles") + b"/caf\xe9.png")
+    bank = build(tmp_path / "tiles")
+    assert [tile.name for tile in bank.tiles] == [r"caf\xe9.png", "organs/x.png", "organs|x.png"]
+    assert bank.types == ["", "organs"] and (bank.tiles[0].image == image).all()
+
+
+@pytest.mark.parametrize("what", ["tiles", "tiles/00000001", "tiles/00000001/image", "tiles/00000001/cells"])
+@pytest.mark.parametrize("link", [h5py.SoftLink("/elsewhere"), h5py.ExternalLink("other.h5", "/elsewhere")])
+def test_links_in_a_bank_are_not_followed(folder, what, link):
+    path = folder.parent / "bank.h5"
+    build(folder)
+    with h5py.File(path, "r+") as file, h5py.File(folder.parent / "other.h5", "w") as other:
+        file.copy(what, other, "elsewhere")
+        file.move(what, "elsewhere")
+        file[what] = link
+    with pytest.raises(ValueError, match="bank.h5.*link"):
+        tiles.Bank(path)
+
+
+def test_layers_stored_in_other_files_are_not_read(folder):
+    path = folder.parent / "bank.h5"
+    build(folder)
+    (folder.parent / "secret").write_bytes(os.urandom(256 * 256))
+    with h5py.File(path, "r+") as file:
+        del file["tiles/00000001/eosin"]
+        external = [(str(folder.parent / "secret"), 0, h5py.h5f.UNLIMITED)]
+        file.create_dataset("tiles/00000001/eosin", (256, 256), np.uint8, external=external)
+    with pytest.raises(ValueError, match="bank.h5.*eosin.*other files"):
+        tiles.Bank(path)
+
+
+def test_a_bank_that_another_process_builds_is_left_to_it(folder):
+    with locks.exclusive(folder.parent / "bank.h5.parts"):
+        with pytest.raises(ValueError, match="bank.h5.parts.*another process"):
+            build(folder)
+    assert len(build(folder).tiles) == 3
 
 
 def test_layers_are_contiguous_on_disk(folder):

@@ -22,9 +22,8 @@ def shards_of_eight(monkeypatch):
 
 
 def asked(bank, count=COUNT, **changes):
-    where = str(bank.path)
     values = {"config": SETTINGS, "seed": SEED, "side": SIDE, "count": count, **changes}
-    return request.Request(bank=where, tiles=request.fingerprint(where), **values)
+    return request.Request(bank=str(bank.path), tiles=request.fingerprint(bank), **values)
 
 
 def fill(store, shards=None):
