@@ -18,6 +18,8 @@ def member(group, name, kind=h5py.Dataset):
         ValueError: if it is a link, of another kind, stored in other files, or larger than anything in this file.
     """
     link = group.get(name, getlink=True)
+    if link is None:
+        raise KeyError(f"no {name}")
     if not isinstance(link, h5py.HardLink):
         raise ValueError(f"{name} is a link to elsewhere")
     found = group[name]

@@ -1,8 +1,6 @@
 """Which files of a folder belong together: images, their label files, tissue types, and a table about them."""
 
 import collections
-import csv
-import pathlib
 import re
 
 from data.labelled import annotations
@@ -158,25 +156,11 @@ def table(path, images):
         OSError: if there is no such file.
     """
     rows, known = {}, {**{image.name: image.stem for image in images}, **{image.stem: image.stem for image in images}}
-    for row in _rows(path):
-        name = (row["image"] or "").strip()
+    for row in files.read_csv(path, ["image"]):
+        name = row["image"].strip()
         if name not in known or known[name] in rows:
             raise ValueError(f"Expected each image of the set at most once. Received: {name!r} in {path}.")
-        kind, number = ((row.get(column) or "").strip() for column in ("type", "microns_per_pixel"))
+        kind, number = (row.get(column, "").strip() for column in ("type", "microns_per_pixel"))
         per_pixel = annotations.resolution(number, f"{path}, image {name}") if number else None
         rows[known[name]] = kind or None, per_pixel
-    return rows
-
-
-def _rows(path):
-    """Rows of a table as dicts."""
-    try:
-        with open(pathlib.Path(path), newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            rows = list(reader)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"Expected a CSV file in UTF-8. Received: {path} ({error}).") from error
-    if "image" not in reader.fieldnames:
-        raise ValueError(f"Expected a table with a column image. Received: {path} with {reader.fieldnames}.")
     return rows

@@ -6,7 +6,10 @@ import h5py
 import numpy as np
 import scipy.io
 
+from data import hdf5_members
+
 ID_MAX = np.iinfo(np.int32).max
+KINDS = "uibf"  # of NumPy's types, that ids can have: integers, truth values, floats
 
 
 def miccai(path):
@@ -47,7 +50,7 @@ def matlab(path):
 
     Raises:
         ValueError: naming the file, if it cannot be read, has no `inst_map`, or one that is not a map of ids;
-            ids stored as floats have to be whole numbers.
+            ids stored as floats have to be whole numbers. Links to elsewhere are not followed.
     """
     try:
         values = _matlab_73(path) if h5py.is_hdf5(path) else _matlab_5(path)
@@ -55,7 +58,7 @@ def matlab(path):
         raise ValueError(f"Expected a MATLAB file with inst_map. Received: {path} without one.") from error
     except Exception as error:  # both readers raise types of their own on a damaged file
         raise ValueError(f"Expected a readable MATLAB file. Received: {path} ({error}).") from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "uibf" or not values.size:
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in KINDS or not values.size:
         raise ValueError(f"Expected inst_map of shape (h, w), ids. Received: {path}, {np.shape(values)}.")
     if not (np.isfinite(values).all() and (values == np.floor(values)).all() and 0 <= values.min()):
         raise ValueError(f"Expected inst_map of whole numbers from 0 on. Received: {path} with others.")
@@ -72,4 +75,5 @@ def _matlab_5(path):
 def _matlab_73(path):
     """The `inst_map` of a MATLAB 7.3 file, which is HDF5 with the axes in MATLAB's order, columns first."""
     with h5py.File(path, "r") as file:
-        return file["inst_map"][()].T
+        values = hdf5_members.member(file, "inst_map")
+        return values[()].T if values.dtype.kind in KINDS else values

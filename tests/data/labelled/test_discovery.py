@@ -137,6 +137,8 @@ def test_table(tmp_path):
         (b"image,microns_per_pixel\na,20X\n", "20X.*image a"),
         (b"image,microns_per_pixel\na,0\n", "image a"),
         (b"image,type\na,\xff\n", "UTF-8"),
+        (b"image,type\na\n", "2 cells in row 1"),
+        (b'image,type\na,"cut off', "CSV"),
     ],
 )
 def test_table_that_is_wrong(tmp_path, content, message):

@@ -96,3 +96,34 @@ def test_matlab_that_is_damaged(tmp_path, write):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="readable.*a.mat"):
             maps.matlab(path)
+
+
+@pytest.mark.parametrize("link", [h5py.ExternalLink("other.mat", "inst_map"), h5py.SoftLink("/type_map")])
+def test_links_in_a_matlab_file_are_not_followed(tmp_path, link):
+    matlab_73(tmp_path / "other.mat", inst_map=WIDE)
+    matlab_73(tmp_path / "a.mat", type_map=WIDE)
+    with h5py.File(tmp_path / "a.mat", "r+") as file:
+        file["inst_map"] = link
+    with pytest.raises(ValueError, match="a.mat.*link"):
+        maps.matlab(tmp_path / "a.mat")
+
+
+def test_a_matlab_map_stored_in_other_files_is_not_read(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(range(64)))
+    matlab_73(tmp_path / "other.mat", inst_map=WIDE)
+    layout = h5py.VirtualLayout(WIDE.T.shape, WIDE.dtype)
+    layout[:] = h5py.VirtualSource(tmp_path / "other.mat", "inst_map", WIDE.T.shape)
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file.create_dataset("inst_map", (8, 8), np.uint8, external=[(str(tmp_path / "secret"), 0, 64)])
+    with h5py.File(tmp_path / "b.mat", "w") as file:
+        file.create_virtual_dataset("inst_map", layout)
+    for name in ("a.mat", "b.mat"):
+        with pytest.raises(ValueError, match=f"{name}.*other files"):
+            maps.matlab(tmp_path / name)
+
+
+def test_a_matlab_map_that_only_claims_its_size_is_not_read(tmp_path):
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file.create_dataset("inst_map", (10**5, 10**5), np.int32, chunks=(100, 100))[0, 0] = 1
+    with pytest.raises(ValueError, match="a.mat.*40000000000 bytes"):
+        maps.matlab(tmp_path / "a.mat")
