@@ -13,7 +13,7 @@ import tqdm
 from data import tiles, workers
 from data.sets import cluster, folders, hdf5, request
 from hou_synth import options
-from hou_synth.io import command
+from hou_synth.io import command, locks
 
 LAYOUTS = {"hdf5": hdf5, "release": folders}
 LARGEST = 512
@@ -45,68 +45,93 @@ def main(argv=None):
     args = arguments(argv)
     settings = options.configuration(args, "cpu")
     side = settings.schedule.patch if args.size is None else args.size
-    check(args, side)
+    check(args.count, side, args.seed, args.workers)
     out = pathlib.Path(args.out).absolute()  # the workers of a cluster have their own folder
+    layout = LAYOUTS[args.layout]
+    print(f"{args.count} patches of {side}x{side}: about {_amount(args.count * patch_bytes(layout, side))} in {out}")
+    begun = out.exists() or out.with_name(out.name + ".parts").exists()
+    if not begun:
+        room(out, layout, side, args.count, args.count)
     bank = tiles.prepare(args.tiles, settings.synthesis, args.bank, out.parent / "banks", args.rebuild)
     bank.fitting(side)
     where = str(bank.path.resolve())
     asked = request.Request(settings, args.seed, side, args.count, where, request.fingerprint(bank))
-    layout = LAYOUTS[args.layout]
     store = layout.Store(out, asked)
     missing = store.missing()
     if not missing and store.held == asked.count:
         shutil.rmtree(store.parts, ignore_errors=True)  # of a run that was killed while it removed them
         print(f"finished already: {asked.count} patches of {side}x{side} in {out}")
         return 0
-    room(store, layout, missing)
-    store.begin()
-    fill(store, missing, args)
+    if begun:
+        todo = sum(len(asked.shard(start)) for start in missing)
+        going_on(store, todo)
+        room(out, layout, side, args.count, todo)
+    with locks.exclusive(store.parts):
+        store.begin()
+        fill(store, missing, args.workers, args.scheduler)
     return 0
 
 
-def check(args, side):
+def check(count, side, seed, processes):
     """Raises ValueError for numbers that are out of range."""
-    if args.count < 1:
-        raise ValueError(f"Expected a count of at least 1. Received: {args.count}.")
+    if count < 1:
+        raise ValueError(f"Expected a count of at least 1. Received: {count}.")
     if not tiles.SIDE_MIN <= side <= LARGEST:
         raise ValueError(f"Expected a size of {tiles.SIDE_MIN} to {LARGEST} pixels. Received: {side}.")
-    if args.seed < 0 or (args.workers or 0) < 0:
-        raise ValueError(f"Expected a seed and workers of at least 0. Received: {args.seed} and {args.workers}.")
+    if seed < 0 or (processes or 0) < 0:
+        raise ValueError(f"Expected a seed and workers of at least 0. Received: {seed} and {processes}.")
 
 
-def room(store, layout, missing):
-    """Tells what is there and how large the rest will be.
+def patch_bytes(layout, side):
+    """Bytes of a patch on disk."""
+    return layout.PIXEL * side**2 + layout.PATCH
+
+
+def going_on(store, todo):
+    """Tells what is there already, if `todo` patches are still to be made."""
+    if store.damage:
+        print(f"{store.path} is damaged; intact: {store.damage}")
+    if todo < store.request.count:
+        print(f"{store.request.count - todo} of {store.request.count} patches are there, going on")
+
+
+def room(path, layout, side, count, todo):
+    """Tells how much of the disk it takes to make `todo` of `count` patches.
 
     Raises:
         OSError: if the disk clearly has less room.
     """
-    asked = store.request
-    todo = sum(len(asked.shard(start)) for start in missing)
-    if store.damage:
-        print(f"{store.path} is damaged; intact: {store.damage}")
-    if todo < asked.count:
-        print(f"{asked.count - todo} of {asked.count} patches are there, going on")
-    each = layout.PIXEL * asked.side**2 + layout.PATCH
-    needed = each * (todo + store.merges * asked.count)
-    free = shutil.disk_usage(next(p for p in store.path.resolve().parents if p.exists())).free
-    print(f"about {_amount(each * asked.count)} in {store.path}; {_amount(needed)} of disk until it is complete")
+    needed = patch_bytes(layout, side) * (todo + layout.Store.merges * count)
+    free = shutil.disk_usage(next(p for p in path.resolve().parents if p.exists())).free
+    print(f"{_amount(needed)} of disk until it is complete, {_amount(free)} are free", flush=True)
     if free < needed:
-        raise OSError(f"Expected {_amount(needed)} of disk for {store.path}. Received: {_amount(free)} free.")
+        raise OSError(f"Expected {_amount(needed)} of disk for {path}. Received: {_amount(free)} free.")
 
 
 def _amount(size):
     """Bytes in words."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    unit, name = next((u, n) for u, n in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if size >= u or n == "MB")
+    return f"{size / unit:.1f} {name}"
 
 
-def fill(store, missing, args):
-    """Makes the missing patches, finishes the data set and tells its size and speed."""
+def fill(store, missing, processes, scheduler):
+    """Makes the missing patches, finishes the data set and tells its size and speed.
+
+    Args:
+        store: `hdf5.Store` or `folders.Store`, begun.
+        missing: first patches of the shards to make.
+        processes: that work; None for one a core.
+        scheduler: address of a Dask cluster that works instead, or None.
+
+    Raises:
+        OSError: saying what is kept, if the disk is full or a process is killed.
+    """
     started, made, count = time.monotonic(), 0, store.request.count
     todo = sum(len(store.request.shard(start)) for start in missing)
-    if args.scheduler:
-        results = cluster.unordered(store.write, missing, args.scheduler)
+    if scheduler:
+        results = cluster.unordered(store.write, missing, scheduler)
     else:
-        results = workers.ordered(store.write, missing, os.cpu_count() if args.workers is None else args.workers)
+        results = workers.ordered(store.write, missing, os.cpu_count() if processes is None else processes)
     try:
         with contextlib.closing(results), tqdm.tqdm(total=count, initial=count - todo, unit="patch") as bar:
             for number in results:

@@ -3,7 +3,6 @@
 import functools
 import pathlib
 
-import cv2
 import h5py
 import numpy as np
 import tensorflow as tf
@@ -44,7 +43,7 @@ def _file(path):
         pass
     try:
         file = h5py.File(path, "r")
-    except OSError:
+    except Exception:  # HDF5 raises types of many kinds on a damaged file
         raise hdf5.damage(path) from None
     return len(file["image"]), functools.partial(_row, file, path)
 
@@ -53,7 +52,7 @@ def _row(file, path, index):
     """The arrays of one patch in a file."""
     try:
         return {name: file[name][index] for name in hdf5.FIELDS}
-    except OSError as error:
+    except Exception as error:  # HDF5 raises types of many kinds on a damaged file
         raise ValueError(f"Expected patch {index} of {path} to be intact. Received: {error}.") from error
 
 
@@ -67,5 +66,5 @@ def _folder(path):
 def _pngs(path, index):
     """The arrays of one patch in a folder."""
     image, mask, reference = (path / folder / folders.name(index) for folder in folders.FOLDERS)
-    bits = np.ascontiguousarray(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED))
+    bits = image_files.read(mask).astype(np.uint8)
     return {"image": image_files.image(image), "mask": bits, "reference": image_files.image(reference)}

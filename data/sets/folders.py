@@ -68,7 +68,7 @@ class Store:
     def _made(self, start, complete):
         """Whether a shard has its files, out of the names of the complete patches, and its provenance."""
         shard = self.request.shard(start)
-        told = shard[-1] < self.held or sum(1 for _ in rows(self._part(start))) == len(shard)
+        told = shard[-1] < self.held or _count(self._part(start)) == len(shard)
         return told and all(name(index) in complete for index in shard)
 
     def write(self, start):
@@ -113,11 +113,29 @@ def _listed(folder):
     return set(os.listdir(folder)) if folder.exists() else set()
 
 
+def _count(path):
+    """Rows of a table of provenance, 0 if it is damaged."""
+    try:
+        return sum(1 for _ in rows(path))
+    except ValueError:
+        return 0
+
+
 def rows(path):
-    """Yields the rows of a table of provenance, with their index as a number; none if there is no table."""
+    """Yields the rows of a table of provenance, with their index as a number; none if there is no table.
+
+    Raises:
+        ValueError: naming the file, if it is damaged.
+    """
     if path.exists():
         with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            next(reader)
-            for index, *rest in reader:
-                yield int(index), *rest
+            reader = csv.reader(file, strict=True)
+            try:
+                next(reader, None)
+                for index, *rest in reader:
+                    yield int(index), *rest
+            except (csv.Error, ValueError) as error:
+                raise ValueError(
+                    f"Expected a table of provenance. Received: {path}, which is damaged ({error}). "
+                    "Delete it, and the command that made it makes these patches and it anew."
+                ) from error

@@ -14,10 +14,10 @@ import numpy as np
 import tqdm
 
 import hou_synth
-from data import tiles
+from data import hdf5_members, tiles
 from data.sets import request as requests
 from hou_synth import config
-from hou_synth.io import files
+from hou_synth.io import documents, files
 
 PACKED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 FIELDS = {  # name -> type, channels, filters; tissue has noise: gzip saves 13 to 19 % of it and costs 2.3 ms at 200x200
@@ -78,7 +78,12 @@ class Store:
 
     def missing(self):
         """First patches of the shards that are still to be made."""
-        return [start for start in self._starts() if _length(self._shard(start)) != len(self.request.shard(start))]
+        there = set(self.parts.glob("*.h5"))
+        starts = tqdm.tqdm(self._starts(), desc="looking", unit="shard", leave=False, delay=1)
+        return [start for start in starts if not (self._shard(start) in there and self._made(start))]
+
+    def _made(self, start):
+        return _length(self._shard(start)) == len(self.request.shard(start))
 
     def write(self, start):
         """Makes one shard; returns how many patches it has."""
@@ -127,7 +132,7 @@ def intact(file):
     """Number of patches at the beginning of a file that can be read.
 
     Args:
-        file: open `h5py.File`.
+        file: open `h5py.File` of `readable`.
     """
     count = len(file["image"])
     for index in tqdm.trange(count, desc="checking", unit="patch", leave=False):
@@ -135,7 +140,7 @@ def intact(file):
             for name in FIELDS:
                 file[name][index]
             json.loads(file["provenance"][index])
-        except (OSError, ValueError):
+        except Exception:  # HDF5 raises types of many kinds on a damaged file
             return index
     return count
 
@@ -189,11 +194,22 @@ def readable(path):
     with _Padded(path) as raw:
         try:
             file = h5py.File(raw, "r")
-            file["image"], file["provenance"]
-        except (OSError, KeyError) as error:
+            _refuse_formless(file)
+        except Exception as error:  # HDF5 raises types of many kinds on a damaged file
             raise ValueError(f"Expected a data set. Received: {path}, in which nothing is intact ({error}).") from error
         with file:
             yield file
+
+
+def _refuse_formless(file):
+    """Raises ValueError or KeyError if the arrays of an open file have not the form of a data set's."""
+    sets = {name: hdf5_members.member(file, name) for name in (*FIELDS, "provenance")}
+    count, side = len(sets["provenance"]), max(sets["image"].shape[1:2], default=0)
+    for name, (kind, channels, _) in FIELDS.items():
+        if sets[name].shape != (count, side, side, *channels) or sets[name].dtype != kind:
+            raise ValueError(f"{name} of shape {sets[name].shape} and type {sets[name].dtype}")
+    if count < 1 or sets["provenance"].dtype.kind != "S":
+        raise ValueError(f"{count} provenances of type {sets['provenance'].dtype}")
 
 
 class _Written(io.FileIO):
@@ -259,8 +275,8 @@ def _about(file, request):
 def _identity(file, path):
     """What a file was made of."""
     try:
-        return json.loads(file.attrs["identity"])
-    except (OSError, KeyError, ValueError) as error:
+        return documents.parse(str(file.attrs["identity"]), dict[str, object], "its identity")
+    except Exception as error:  # HDF5 raises types of many kinds on a damaged file
         raise ValueError(f"Expected a data set of this version. Received: {path} ({error}).") from error
 
 
@@ -269,7 +285,7 @@ def _length(path):
     try:
         with h5py.File(path, "r") as file:
             return len(file["provenance"])
-    except (OSError, KeyError):
+    except Exception:  # HDF5 raises types of many kinds on a damaged file
         return 0
 
 

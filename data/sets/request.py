@@ -8,7 +8,7 @@ import json
 import hou_synth
 from data import synthetic, tiles
 from hou_synth.config import Config
-from hou_synth.io import files
+from hou_synth.io import documents, files
 
 VERSION = 1  # of the data sets' format
 IDENTITY = "request.json"
@@ -62,7 +62,7 @@ class Request:
     def refuse_begun(self, folder):
         """Raises ValueError if the folder of an unfinished data set was begun with another request."""
         if (folder / IDENTITY).exists():
-            self.refuse_other(json.loads((folder / IDENTITY).read_text()), folder)
+            self.refuse_other(documents.read(folder / IDENTITY, dict[str, object]), folder)
 
     def begin(self, folder):
         """Makes the folder of an unfinished data set, with this request's identity in it."""

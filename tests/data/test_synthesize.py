@@ -18,6 +18,7 @@ import pytest
 
 from data import synthesize, workers
 from data.sets import cluster
+from hou_synth.io import locks
 from tests.paths import ROOT
 
 COUNT = 400
@@ -193,6 +194,23 @@ def test_too_small_a_disk_is_refused_before_anything_is_made(home, tmp_path, cap
     assert start(home, tmp_path / "a.h5") == 2
     assert "Expected 20" in (told := error(capsys)) and "15.0 MB free" in told
     assert not os.listdir(tmp_path)
+
+
+def test_a_thousand_million_patches_are_told_and_refused_before_the_tiles_are_prepared(tmp_path, capsys, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**12))
+    assert synthesize.main(f"--count 1000000000 --size 75 --out {tmp_path}/a.h5".split()) == 2
+    out, err = capsys.readouterr()
+    assert "1000000000 patches of 75x75: about 35.0 TB" in out and "1.0 TB are free" in out
+    assert err.startswith("error: Expected 70.0 TB") and err.count("\n") == 1
+    assert not os.listdir(tmp_path)
+
+
+def test_a_data_set_that_another_process_writes_is_left_to_it(home, tmp_path, capsys):
+    with locks.exclusive(tmp_path / "a.h5.parts"):
+        assert start(home, tmp_path / "a.h5") == 2
+    assert "a.h5.parts, which another process" in error(capsys)
+    assert not shards(tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize(

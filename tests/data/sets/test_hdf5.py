@@ -204,3 +204,62 @@ def test_the_reader_gives_what_the_folders_hold(bank, made, tmp_path):
     read, (arrays, _) = list(dataset.read(tmp_path / "release").as_numpy_iterator()), content(made)
     assert len(read) == 5 and set(read[0]) == {"image", "mask", "reference"}
     assert all(np.array_equal(patch[name], arrays[name][i]) for i, patch in enumerate(read) for name in patch)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"seed":', "\udcff"])
+def test_a_damaged_record_of_the_request_is_named(bank, tmp_path, content):
+    fill(hdf5.Store(tmp_path / "a.h5", asked(bank)), 1)
+    (tmp_path / "a.h5.parts/request.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(ValueError, match="a.h5.parts/request.json"):
+        hdf5.Store(tmp_path / "a.h5", asked(bank))
+    assert (tmp_path / "a.h5.parts/00000000.h5").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"index\n0,\xff", b"index\n\n", b'index\n"0'])
+def test_a_damaged_table_of_provenance_costs_its_shard_at_most(bank, tmp_path, content):
+    folder = tmp_path / "release"
+    fill(folders.Store(folder, asked(bank)), 2)
+    (folder / "provenance.parts/00000000.csv").write_bytes(content)
+    assert fill(folders.Store(folder, asked(bank))) == [0, 16]
+    if content:
+        (folder / "provenance.csv").write_bytes(content)
+        with pytest.raises(ValueError, match="release/provenance.csv, which is damaged"):
+            folders.Store(folder, asked(bank))
+
+
+def test_a_damaged_png_is_named(bank, tmp_path):
+    fill(folders.Store(tmp_path / "release", asked(bank, 5)))
+    (tmp_path / "release/mask/000003.png").write_bytes(b"no image")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="mask/000003.png"):
+        list(dataset.read(tmp_path / "release"))
+
+
+@pytest.mark.parametrize("name", ["image", "provenance"])
+def test_links_in_a_data_set_are_not_followed(bank, made, tmp_path, name):
+    path = tmp_path / "a.h5"
+    path.write_bytes(made.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file[name] = h5py.ExternalLink(str(made), name)
+    for opened in (lambda: dataset.read(path), lambda: hdf5.Store(path, asked(bank))):
+        with pytest.raises(ValueError, match=f"a.h5.*{name} is a link"):
+            opened()
+
+
+def test_arrays_that_do_not_go_together_are_no_data_set(bank, made, tmp_path):
+    path = tmp_path / "a.h5"
+    path.write_bytes(made.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["labels"]
+        file["labels"] = np.zeros((COUNT, SIDE, SIDE - 1), np.uint16)
+    with pytest.raises(ValueError, match="a.h5.*labels of shape"):
+        dataset.read(path)
+
+
+def test_an_identity_that_is_no_object_is_named(bank, made, tmp_path):
+    path = tmp_path / "a.h5"
+    path.write_bytes(made.read_bytes())
+    with h5py.File(path, "r+") as file:
+        file.attrs["identity"] = "[1]"
+    with pytest.raises(ValueError, match="data set of this version.*a.h5"):
+        hdf5.Store(path, asked(bank))
