@@ -1,6 +1,9 @@
-"""The pages of the repository: links lead somewhere, commands and modules that they name are there, README is short."""
+"""The pages of the repository: links lead somewhere, commands, options and modules are there, README is short."""
 
+import contextlib
 import functools
+import importlib
+import io
 import re
 import subprocess
 
@@ -9,10 +12,11 @@ import pytest
 from tests.paths import ROOT
 
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
-COMMAND = re.compile(r"python -m ([\w.]+)")
+COMMAND = re.compile(r"python -m ([\w.]+)([^\n`#]*)")
+OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 DOTTED = re.compile(r"`((?:hou_synth|models|data|train|benchmarks)(?:\.\w+)+)")
 FILE = re.compile(r"\b((?:hou_synth|models|data|train|benchmarks|tests)/[\w/]+\.py)\b")
-OTHERS = {"pip", "pytest", "venv"}  # commands that are not the repository's
+OTHERS = {"pip", "pytest", "venv", "tests.fake_server"}  # commands that are not the repository's, or take no options
 README_MAX = 150  # lines
 
 
@@ -41,10 +45,28 @@ def test_links_between_pages_lead_somewhere():
     assert missing((path, link) for path, link in links if not (path.parent / link).exists()) == []
 
 
-def test_commands_of_the_pages_are_modules():
-    named = [(path, name) for path, text in pages().items() for name in COMMAND.findall(text)]
+@functools.cache
+def explained(command):
+    """Options that a command's help tells."""
+    told = io.StringIO()
+    for option in ("--help", "--help-all"):
+        with (
+            contextlib.redirect_stdout(told),
+            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.suppress(SystemExit),
+        ):
+            importlib.import_module(command).main([option])
+    return set(OPTION.findall(told.getvalue()))
+
+
+def test_commands_of_the_pages_are_there_and_take_their_options():
+    named = [(path, *found) for path, text in pages().items() for found in COMMAND.findall(text.replace("\\\n", " "))]
+    named = [(path, name.rstrip("."), rest) for path, name, rest in named if name not in OTHERS]
     assert len(named) > 20
-    assert missing((path, name) for path, name in named if name not in OTHERS and not module(name)) == []
+    assert missing((path, name) for path, name, _ in named if not module(name)) == []
+    options = [(path, name, option) for path, name, rest in named for option in OPTION.findall(rest)]
+    assert len(options) > 50
+    assert missing((path, f"{name} {o}") for path, name, o in options if o not in explained(name)) == []
 
 
 def test_modules_of_the_pages_are_there():
