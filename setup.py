@@ -13,6 +13,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["hou_synth*", "models*", "data*", "train*"]), "saved_models"],
     package_data={"saved_models": RELEASED},
+    entry_points={"console_scripts": ["hou-synth = hou_synth.commands:main"]},
     install_requires=[
         "tensorflow>=2.13",  # the newest is installed; 2.13 to 2.15 only with the extra addons
         "keras>=2.13",

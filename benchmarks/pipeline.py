@@ -7,13 +7,10 @@ import sys
 import tempfile
 import time
 
-import tensorflow as tf
-
 from benchmarks.synthesis import throughput
-from data import pipeline, tiles
-from hou_synth import config
+from data import tiles
+from hou_synth import config, options
 from hou_synth.io import command
-from train.loop.trainer import UniversalTrainer
 
 UPDATES = (1, 1, 1)  # refiner, discriminator and task updates of the round that is timed
 DEMAND, SIDE = 4000, 200  # patches a second of a fast trainer, and their side
@@ -26,7 +23,7 @@ def main(argv=None):
     parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
     parser.add_argument("--presets", nargs="+", default=list(config.PRESETS), help="presets [all]")
     parser.add_argument("--workers", type=int, default=0, help="processes that synthesise; 0: threads [0]")
-    parser.add_argument("--seconds", type=float, default=20.0, help="measuring time of each preset [20]")
+    parser.add_argument("--seconds", type=options.finite, default=20.0, help="measuring time of each preset [20]")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         banks = {name: tiles.prepare(args.tiles, config.preset(name).synthesis, beside=folder) for name in args.presets}
@@ -47,6 +44,11 @@ def main(argv=None):
 
 def measured(bank, settings, count, seconds):
     """Rounds, seconds, and seconds of them spent waiting for data, after two rounds that trace."""
+    import tensorflow as tf  # here, so that the help does not wait for it
+
+    from data import pipeline
+    from train.loop.trainer import UniversalTrainer
+
     trainer = UniversalTrainer(settings)
     trainer.compile(updates=UPDATES)
     with contextlib.closing(pipeline.Source(bank, settings, count)) as source:

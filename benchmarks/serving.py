@@ -16,8 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 import hou_synth
-from hou_synth import model, released
-from hou_synth.io import command, tables
+from hou_synth import model, options, released
+from hou_synth.io import command, quiet, tables
 
 RUN = ("keras call", "keras predict", "onnx")  # networks that are measured besides, given a run folder
 CALLS = 5  # least calls behind a figure
@@ -31,12 +31,13 @@ def main(argv=None):
     """Prints what lies on disk, what a cold start costs, and the speed by network, image size and batch."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     about = f"SavedModel: saved_models/<name> or <name>/<version> (default: the released {released.NAME})"
+    known = f"out of savedmodel, {', '.join(RUN)} [all that there are]"
     parser.add_argument("--model", help=about)
     parser.add_argument("--run", type=pathlib.Path, help="its run folder, to measure Keras and ONNX too")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024], help="sides [256 512 1024]")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="images a call [1 2 4 8]")
-    parser.add_argument("--networks", nargs="+", choices=("savedmodel", *RUN), help="[all that there are]")
-    parser.add_argument("--seconds", type=float, default=5.0, help="measuring time of each figure [5]")
+    parser.add_argument("--networks", nargs="+", choices=("savedmodel", *RUN), metavar="NETWORK", help=known)
+    parser.add_argument("--seconds", type=options.finite, default=5.0, help="measuring time of each figure [5]")
     parser.add_argument("--cold", type=int, default=3, help="cold starts of each kind, the median counts [3]")
     args = parser.parse_args(argv)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before", flush=True)
@@ -101,7 +102,8 @@ def convert(kept, path):
 @contextlib.contextmanager
 def fresh():
     """A process of its own, so that its peak memory and its cold start are those of one network."""
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context, initializer=quiet.tensorflow) as process:
         yield process
 
 

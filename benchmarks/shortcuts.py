@@ -9,7 +9,6 @@ import sys
 import tempfile
 
 import cv2
-import keras
 import numpy as np
 
 from data import synthetic, tiles
@@ -104,6 +103,8 @@ def windows(random, image, where, share, count):
 
 def accuracy(one, other):
     """Share of windows told right by a small network, trained on the other half of the images; chance is 0.5."""
+    import keras  # here, so that the help does not wait for it
+
     rights = []
     for half in (0, 1):
         keras.utils.set_random_seed(half)
@@ -126,6 +127,8 @@ def balanced(one, other):
 
 def classifier():
     """A small convolutional network on a window."""
+    import keras
+
     layers = keras.layers
     network = keras.Sequential(
         [

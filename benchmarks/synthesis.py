@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from data import synthetic, tiles, workers
-from hou_synth import config
+from hou_synth import config, options
 from hou_synth.io import command
 
 PAPER = {200: 1000.0}  # milliseconds a patch on one core; paper Sec. 4.1
@@ -30,7 +30,7 @@ def main(argv=None):
     parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[75, 200, 400], help="sides of the patches")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of worker processes")
-    parser.add_argument("--seconds", type=float, default=10.0, help="measuring time of each figure [10]")
+    parser.add_argument("--seconds", type=options.finite, default=10.0, help="measuring time of each figure [10]")
     parser.add_argument("--preset", default="release", help="preset of the synthesis [release]")
     parser.add_argument("--memory", action="store_true", help=f"also measure a bank of {MANY} tiles of {LARGE}x{LARGE}")
     args = parser.parse_args(argv)

@@ -22,7 +22,7 @@ LARGEST = 512
 def arguments(argv):
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m data.synthesize",
+        prog=command.program("data.synthesize"),
         description="Write synthetic patches with their truth; the same command goes on with what is there.",
     )
     parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
@@ -133,7 +133,10 @@ def fill(store, missing, processes, scheduler):
     else:
         results = workers.ordered(store.write, missing, os.cpu_count() if processes is None else processes)
     try:
-        with contextlib.closing(results), tqdm.tqdm(total=count, initial=count - todo, unit="patch") as bar:
+        with (
+            contextlib.closing(results),
+            tqdm.tqdm(total=count, initial=count - todo, unit="patch", disable=None) as bar,
+        ):
             for number in results:
                 made += number
                 bar.update(number)

@@ -228,7 +228,8 @@ def _prepare(sources, old, parts, config, workers, progress):
     """Writes the tiles that neither the old bank nor a part holds, a few at a time, as further parts."""
     known = _holding(old, parts, {source.name: source.stamp for source in sources}, config)
     todo = [source for source in sources if source.name not in known]
-    bar = tqdm.tqdm(total=len(todo), desc="preparing tiles", unit="tile", disable=not progress or not todo)
+    hidden = None if progress and todo else True  # None: unless stderr is a terminal
+    bar = tqdm.tqdm(total=len(todo), desc="preparing tiles", unit="tile", disable=hidden)
     number = len(list(parts.glob("*.h5")))
     with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(todo), 4 * workers):  # results are bounded in memory

@@ -227,7 +227,9 @@ def _compare(predicted, true):
 @command.command
 def main(argv=None):
     """Compares two folders of label maps; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="hou_synth.metrics", description=main.__doc__.partition(";")[0] + ".")
+    parser = argparse.ArgumentParser(
+        prog=command.program("hou_synth.metrics"), description=main.__doc__.partition(";")[0] + "."
+    )
     parser.add_argument("predicted", help="folder of label maps (PNG, TIFF or NPY)")
     parser.add_argument("true", help="folder of label maps; matched by name, a `_labels` suffix left out")
     parser.add_argument("--out", help="CSV file for the table")

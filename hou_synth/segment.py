@@ -122,7 +122,7 @@ def arguments(argv):
         ValueError: for options that do not fit.
     """
     parser = argparse.ArgumentParser(
-        prog="hou_synth.segment",
+        prog=command.program("hou_synth.segment"),
         description="Segments the nuclei of H&E images and whole slides. A slide (.svs, .ndpi, .mrxs, .scn, .bif, "
         ".vms, .svslide, .czi, .dcm; a .tif or .tiff that a scanner wrote, or that is tiled and has several levels "
         "or over 100 million pixels) is segmented tile by tile; the same command goes on where it was stopped.",
@@ -180,6 +180,8 @@ def told(paths, out):
 @command.command
 def main(argv=None):
     """Segments images and slides and writes the results; returns the exit code."""
+    if argv is None:  # called from outside, not by a program that may need Keras
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TensorFlow then begins without Keras, a second sooner
     args = arguments(argv)
     paths = inputs(args.images)
     slides = {path for path in paths if whole_slide.is_slide(path)}
@@ -203,5 +205,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TensorFlow then begins without Keras, a second sooner
     sys.exit(main())

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from benchmarks import instances, serving, shortcuts, synthesis, training
+from benchmarks import instances, serving, shortcuts, steps, synthesis, training
 from data import tiles
 from hou_synth import config, inference
 from models.task import task
@@ -66,9 +66,9 @@ def test_training_prints_a_row_for_each_size_precision_and_step(capsys):
     sizes = ["--sizes", "64", "72", "--batch", "2", "--seconds", "0.1", "--precisions", "float32"]
     assert training.main([*sizes, "--preset", "quick"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    header = lines.index(training.COLUMNS.split())
+    header = lines.index(steps.COLUMNS.split())
     rows = [dict(zip(lines[header], line, strict=True)) for line in lines[header + 1 : -1]]
-    assert [(row["size"], row["step"]) for row in rows] == [(s, k) for s in ("64", "72") for k in training.STEPS]
+    assert [(row["size"], row["step"]) for row in rows] == [(s, k) for s in ("64", "72") for k in steps.STEPS]
     for row in rows:
         patches = 4 if row["step"] == "discriminate" else 2
         assert float(row["patches/s"]) == pytest.approx(1e3 * patches / float(row["training_ms"]), rel=0.05)
@@ -81,8 +81,8 @@ def test_multiplications_of_convolutions_are_counted():
     x = keras.layers.Conv2D(4, 3, name="reference_1")(image)  # 8x8 places of 3x3x3x4
     x = keras.layers.Conv2DTranspose(2, 2, strides=2)(x)  # 8x8 places of 2x2x4x2
     network = keras.Model(image, x)
-    assert training.multiplications(network, 10) == 64 * 108 + 64 * 32
-    assert training.multiplications(network, 10, "reference") == 64 * 108
+    assert steps.multiplications(network, 10) == 64 * 108 + 64 * 32
+    assert steps.multiplications(network, 10, "reference") == 64 * 108
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,7 @@ class Store:
             _merge_texts(file, sources, self.request.count)
             _fields(file, self.request.count, self.request.side)
             file.flush()  # what describes the patches lies before them: a truncated file keeps it
-            for source, rows in tqdm.tqdm(sources, desc="merging", unit="shard", leave=False):
+            for source, rows in tqdm.tqdm(sources, desc="merging", unit="shard", leave=False, disable=None):
                 with readable(source) as shard:
                     _copy(shard, file, rows)
                 raw.check()
@@ -135,7 +135,7 @@ def intact(file):
         file: open `h5py.File` of `readable`.
     """
     count = len(file["image"])
-    for index in tqdm.trange(count, desc="checking", unit="patch", leave=False):
+    for index in tqdm.trange(count, desc="checking", unit="patch", leave=False, disable=None):
         try:
             for name in FIELDS:
                 file[name][index]

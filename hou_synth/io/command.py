@@ -7,16 +7,16 @@ from hou_synth.io import quiet
 
 MISTAKE = 2  # exit code of a mistake, as argparse's own
 INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
-PROGRAM = "hou-synth"
+PROGRAM, MODULE = "hou-synth", "python -m hou_synth"  # of which each command is a part
 
 
 def program(module):
     """How a command was called, for its usage: `hou-synth segment`, or `python -m hou_synth.segment`.
 
     Args:
-        module: its name, which stands where it was not called as a part of `hou-synth`.
+        module: the command's own, which is named unless it was called as a part of `hou-synth`.
     """
-    return sys.argv[0] if sys.argv[0].startswith(PROGRAM + " ") else f"python -m {module}"
+    return sys.argv[0] if sys.argv[0].startswith((f"{PROGRAM} ", f"{MODULE} ")) else f"python -m {module}"
 
 
 def verbosity():

@@ -1,0 +1,34 @@
+"""The help of every command: short, soon there, and alone on the screen."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hou_synth import commands
+from tests.paths import ROOT
+
+SCREENS = 60  # lines of two screens
+COLUMNS = 100
+HEAVY = {"tensorflow", "keras", "matplotlib"}
+BENCHMARKS = [
+    f"benchmarks.{path.stem}" for path in (ROOT / "benchmarks").glob("*.py") if "def main(" in path.read_text()
+]
+MODULES = ["hou_synth", *(module for module, _ in commands.COMMANDS.values()), *BENCHMARKS]
+MODULES = [module for module in MODULES if not module.startswith("train.")]  # which begin with their networks yet
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_help_is_short_and_imports_nothing_heavy(module):
+    environment = {**os.environ, "COLUMNS": str(COLUMNS)}
+    asked = [sys.executable, "-X", "importtime", "-m", module, "--help"]
+    told = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert told.returncode == 0
+    timed = [line for line in told.stderr.splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in timed}
+    assert "argparse" in imported and not imported & HEAVY
+    assert len(timed) == len(told.stderr.splitlines())
+    lines = told.stdout.splitlines()
+    assert lines[0].startswith(f"usage: python -m {module} ") and len(lines) <= SCREENS
+    assert max(map(len, lines)) <= COLUMNS
