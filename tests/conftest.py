@@ -91,7 +91,7 @@ def finished_run(run, **changes):
     import keras
 
     from train.loop.trainer import UniversalTrainer
-    from train.runs import epochs, universal_run
+    from train.runs import epochs, record, universal_run
 
     sizes = {"refiner_blocks": 1, "unet_widths": (4, 8), "unet_down": (1, 1), "unet_up": (1,), "patch": 64, "pool": 8}
     settings = config.preset("quick", **{**sizes, "weighting": "calibrate", "seed": 3, **changes})
@@ -107,7 +107,7 @@ def finished_run(run, **changes):
     config.save(settings, run / "config.json")
     names = ["lung/secret_1.png", "lung/secret_2.png", "skin/secret_3.png"]
     about = {"command": "python -m train.universal --tiles /home/somebody/tiles", "tiles": "/home/somebody/tiles"}
-    about |= {"tile_names": names, "bank": "/home/somebody/bank.h5", "labelled": [], **universal_run.surroundings()}
+    about |= {"tile_names": names, "bank": "/home/somebody/bank.h5", "labelled": [], **record.surroundings()}
     (run / "run.json").write_text(json.dumps(about))
     scores = {"dice1": 0.8125, "dice": 0.7125, "aji": 0.6125, "pq": 0.5125, "minutes": 12.34}
     (run / "scores.json").write_text(json.dumps(scores))

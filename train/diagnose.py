@@ -5,10 +5,6 @@ import pathlib
 import sys
 
 from hou_synth.io import command, files, tables
-from train.judging import comparison, unseen
-from train.runs import universal_run
-
-HEAD = ("type", "patches", "tiles", "measure")
 
 
 def arguments(argv):
@@ -35,32 +31,20 @@ def arguments(argv):
 def main(argv=None):
     """Measures a run and prints the table; returns the exit code."""
     args = arguments(argv)
-    settings = universal_run.settings(args.run)
-    bank, trainer = universal_run.bank(args.run, settings, args.tiles), universal_run.load(args.run, settings)
-    rows = comparison.table(comparison.measured(trainer, unseen.examples(bank, settings, args.count)))
-    lines = cells(rows)
+
+    from train.judging import comparison, unseen
+    from train.runs import universal_run
+
+    run = universal_run.load(args.run, args.tiles)
+    rows = comparison.table(comparison.measured(run.trainer, unseen.examples(run.bank, run.settings, args.count)))
+    lines = comparison.lines(rows)
     print(tables.aligned(lines, len(lines[0])))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        each = [f"{name}{end}" for name in comparison.COLUMNS for end in ("", "_low", "_high")]
-        files.write_csv(args.out, rows, (*HEAD, *each))
+        columns = [f"{name}{end}" for name in comparison.COLUMNS for end in ("", "_low", "_high")]
+        files.write_csv(args.out, rows, (*comparison.HEAD, *columns))
         files.write_text(args.out.with_suffix(".md"), tables.markdown(lines, len(lines[0])) + "\n")
     return 0
-
-
-def cells(rows):
-    """Texts of a table, its header first: each value with its interval in brackets."""
-    lines = [[*HEAD, *comparison.COLUMNS]]
-    for row in rows:
-        lines.append([str(row[name]) or "-" for name in HEAD] + [_value(row, name) for name in comparison.COLUMNS])
-    return lines
-
-
-def _value(row, name):
-    if name not in row:
-        return "-"
-    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    return f"{row[name]:.3g}" + (f" ({low:.3g} to {high:.3g})" if low is not None else "")
 
 
 if __name__ == "__main__":

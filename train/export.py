@@ -4,11 +4,7 @@ import argparse
 import pathlib
 import sys
 
-import keras
-
-from hou_synth.io import command, files
-from train.runs import universal_run
-from train.serving import assets, saved_model
+from hou_synth.io import command
 
 FORMATS = ("savedmodel", "onnx")
 
@@ -35,48 +31,17 @@ def arguments(argv):
 def main(argv=None):
     """Exports; returns the exit code."""
     args = arguments(argv)
-    settings, scores = universal_run.settings(args.model), assets.read(args.scores)
+
+    from train.serving import assets, run_export, saved_model
+
     if args.format == "onnx":
-        print(f"model: {write_onnx(args.model, settings, args.out)}")
+        print(f"model: {run_export.write_onnx(args.model, args.out)}")
         return 0
+    scores = assets.read(args.scores)
     saved_model.vacant(args.out, args.version)
-    print(f"model: {saved_model.write(args.model, args.out, *networks(args.model, settings), scores, args.version)}")
+    task, refinement = run_export.networks(args.model)
+    print(f"model: {saved_model.write(args.model, args.out, task, refinement, scores, args.version)}")
     return 0
-
-
-def write_onnx(run, settings, folder):
-    """Writes the task network of a run to `<folder>.onnx`, where TensorFlow Serving does not see it; returns the path.
-
-    Raises:
-        ValueError: if the file exists.
-        OSError: if it cannot be written.
-    """
-    from train.serving import onnx  # here, as its libraries are an extra
-
-    path = folder.with_name(f"{folder.name}.onnx")
-    files.refuse_existing(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.write(networks(run, settings)[0], path)
-    return path
-
-
-def networks(run, settings):
-    """The task network of a run and its `Refinement`, None if it has none or its weights are not known any more.
-
-    Args:
-        run: folder of `train.universal`, `train.supervised` or `train.finetune`.
-        settings: its `Config`.
-
-    Raises:
-        ValueError: if there are no networks.
-    """
-    if universal_run.adversarial(run):
-        trainer = universal_run.load(run, settings)
-        plain = trainer.plain()
-        return plain["task"], universal_run.refinement(trainer, plain)
-    if not (run / "task.keras").exists():
-        raise ValueError(f"Expected the network of a run in {run}. Received: a folder without task.keras.")
-    return keras.saving.load_model(run / "task.keras", compile=False), None
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from train import diagnose
 from train.loop.trainer import UniversalTrainer
 from train.runs import universal_run
 from train.runs.callbacks import Clock
-from train.runs.checkpoints import Checkpoints
 
 TINY = {"refiner_blocks": 1, "unet_widths": (4, 8), "unet_down": (1, 1), "unet_up": (1,), "patch": 64, "pool": 8}
 
@@ -50,8 +49,7 @@ def trained(settings, run, seed, finished):
         for name, network in trainer.plain().items():
             network.save(run / f"{name}.keras")
     else:
-        counts = {name: tf.Variable(1, dtype=tf.int64) for name in ("done", "progress")}
-        Checkpoints(run / "checkpoints", trainer=trainer, clock=Clock(), **counts).save()
+        universal_run.Progress(run, trainer, Clock()).save()
     return trainer
 
 
@@ -84,14 +82,14 @@ def test_table_is_printed_and_kept(run, settings, capsys):
 
 def test_unfinished_run_is_taken_from_its_checkpoint(run, settings):
     trainer = trained(settings, run, 2, False)
-    assert same(universal_run.load(run, settings), trainer)
+    assert same(universal_run.trainer(run), trainer)
     trained(settings, run, 3, True)
-    assert same(universal_run.load(run, settings), trainer)
+    assert same(universal_run.trainer(run), trainer)
 
 
 def test_finished_run_is_taken_from_its_networks(run, settings):
     trainer = trained(settings, run, 4, True)
-    loaded = universal_run.load(run, settings)
+    loaded = universal_run.trainer(run)
     assert same(loaded, trainer)
     image = tf.zeros((1, 64, 64, 3), tf.uint8)
     assert np.allclose(loaded.patch(image, image), trainer.patch(image, image), atol=1e-5)
@@ -101,8 +99,8 @@ def test_tiles_of_another_folder_replace_the_runs(run, settings, tmp_path, tissu
     other = tmp_path / "other" / "colon"
     other.mkdir(parents=True)
     cv2.imwrite(str(other / "b.png"), tissue_image[0][:, ::-1, ::-1])
-    assert universal_run.bank(run, settings).types == ["lung", "skin"]
-    assert universal_run.bank(run, settings, other.parent).types == ["colon"]
+    assert universal_run.bank(run).types == ["lung", "skin"]
+    assert universal_run.bank(run, other.parent).types == ["colon"]
 
 
 @pytest.mark.parametrize("more,what", [([], "Expected a checkpoint or the networks"), (["--count", "0"], "--count")])

@@ -17,7 +17,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from hou_synth import config, inference, metrics, model, normalise
 from train import export
 from train.runs import universal_run
-from train.serving import assets, labels_json, saved_model, warmup
+from train.serving import assets, labels_json, run_export, saved_model, warmup
 
 
 def start(run, out, *more):
@@ -45,7 +45,7 @@ def quick(monkeypatch):
         for function in during:
             function(folder)
 
-    monkeypatch.setattr(export, "networks", lambda run, settings: (NoNetwork(), None))
+    monkeypatch.setattr(run_export, "networks", lambda run: (NoNetwork(), None))
     monkeypatch.setattr(saved_model, "folded", lambda network, networks: network)
     monkeypatch.setattr(saved_model.Served, "save", save)
     monkeypatch.setattr(saved_model.Served, "__init__", lambda *args: None)
@@ -181,7 +181,7 @@ def test_a_disk_without_room_for_the_network(exported, tmp_path, capsys, monkeyp
 
 
 def test_a_disk_without_room_for_the_requests(run, tmp_path, capsys, monkeypatch, room):
-    monkeypatch.setattr(export, "networks", lambda run, settings: (NoNetwork(), None))
+    monkeypatch.setattr(run_export, "networks", lambda run: (NoNetwork(), None))
     monkeypatch.setattr(saved_model, "folded", lambda network, networks: network)
     monkeypatch.setattr(saved_model.Served, "save", lambda self, folder: None)
     monkeypatch.setattr(saved_model.Served, "__init__", lambda *args: None)
@@ -230,7 +230,7 @@ def test_onnx_goes_beside_the_versions_and_never_over_a_file(run, quick, tmp_pat
 def test_a_run_without_checkpoints_keeps_its_weights_unless_it_is_an_old_one(exported, tmp_path, capsys):
     old, trainer = shutil.copytree(exported.run, tmp_path / "run"), exported.trainer
     (old / "weighting.json").unlink()
-    loaded = universal_run.load(old, universal_run.settings(old))
+    loaded = universal_run.trainer(old)
     assert "weighting.json: its importance weights are not known" in capsys.readouterr().err
     assert universal_run.refinement(loaded, loaded.plain()) is None
     universal_run.recall(loaded, exported.run)

@@ -13,7 +13,7 @@ from hou_synth.synthesis import initial_patch
 from train import figures
 from train.loop import phases
 from train.loop.trainer import UniversalTrainer
-from train.pictures import plates
+from train.pictures import plates, report
 from train.runs import epochs, history, universal_run
 
 TINY = {
@@ -50,15 +50,15 @@ def run_folder(folder, bank, **changes):
         rounds = history.Rounds(folder / "history" / f"{number}_{phase.name}.csv", 0)
         rounds.on_train_begin()
         for batch in range(phase.rounds):
-            logs = {"refiner_loss": batch} if phase.updates[0] else {}
-            logs |= {"dice": 0.5} if phase.updates[2] else {}
-            rounds.on_train_batch_end(batch, {"accuracy": 0.5} if phase.updates[1] and not logs else logs)
+            logs = {"refiner_loss": batch} if phase.updates.refiner else {}
+            logs |= {"dice": 0.5} if phase.updates.task else {}
+            rounds.on_train_batch_end(batch, {"accuracy": 0.5} if phase.updates.discriminator and not logs else logs)
     return settings
 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    monkeypatch.setattr(figures, "WEIGHED", 8)
+    monkeypatch.setattr(report, "WEIGHED", 8)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def drawn(tmp_path_factory, bank):
     folder = tmp_path_factory.mktemp("drawn")
     run_folder(folder, bank)
     figures_of = pytest.MonkeyPatch()
-    figures_of.setattr(figures, "WEIGHED", 8)
+    figures_of.setattr(report, "WEIGHED", 8)
     assert figures.main(["--run", str(folder)]) == 0
     figures_of.undo()
     return folder
@@ -88,10 +88,10 @@ def test_a_run_gets_its_figures_and_a_page_that_needs_nothing_else(drawn):
 
 
 def test_a_run_without_a_gan_shows_initial_patches_alone(tmp_path, bank, monkeypatch):
-    settings = run_folder(tmp_path, bank, **OFF)
-    trainer, plate, seen = universal_run.load(tmp_path, settings), plates.plate, []
+    run_folder(tmp_path, bank, **OFF)
+    plate, seen = plates.plate, []
     monkeypatch.setattr(plates, "plate", lambda rows, *rest, **more: seen.append(rows) or plate(rows, *rest, **more))
-    sections = list(figures.drawn(trainer, universal_run.bank(tmp_path, settings), settings, tmp_path))
+    sections = list(report.drawn(universal_run.load(tmp_path)))
     assert [section.name for section in sections] == ["styles", "gallery", "curves"]
     assert {len(row) for row in seen[0]} == {2} and len(seen[0]) == 1 + 2
 
@@ -99,7 +99,7 @@ def test_a_run_without_a_gan_shows_initial_patches_alone(tmp_path, bank, monkeyp
 def test_curves_lie_at_the_updates_of_their_phases(drawn, monkeypatch):
     found = {}
     monkeypatch.setattr(plates, "curves", lambda values, ends: found.update(values=values, ends=ends) or b"")
-    figures.progress(config.load(drawn / "config.json"), drawn)
+    report.progress(drawn, config.load(drawn / "config.json"))
     assert found["ends"] == {
         "refiner": 9, "history": 10, "discriminator": 13, "adversarial": 19, "task": 23, "joint": 41, "final": 42
     }  # fmt: skip
@@ -107,7 +107,7 @@ def test_curves_lie_at_the_updates_of_their_phases(drawn, monkeypatch):
     assert titles == ["refiner: loss", "discriminator: accuracy", "task network: DICE on its training patches"]
     assert [updates.tolist() for updates, _ in parts] == [list(range(1, 10)), [10], [16, 19], [32, 41]]
     assert parts[0][1].tolist() == list(range(9))
-    assert figures.progress(config.load(drawn / "config.json"), drawn / "figures") is None
+    assert report.progress(drawn / "figures", config.load(drawn / "config.json")) is None
 
 
 def test_what_is_no_run_is_told(tmp_path, capsys):
@@ -142,13 +142,13 @@ def test_an_initial_patch_is_its_mask_painted(bank):
 def test_other_references_are_those_of_other_tiles():
     names = ["a", "a", "b", "c", "a"]
     examples = [synthetic.Example(*[None] * 6, provenance={"tile": name}) for name in names]
-    assert figures.elsewhere(examples, np.arange(5)).tolist() == [2, 2, 3, 4, 2]
-    assert figures.elsewhere(examples[:2], np.arange(2)).tolist() == [0, 1]
+    assert report.elsewhere(examples, np.arange(5)).tolist() == [2, 2, 3, 4, 2]
+    assert report.elsewhere(examples[:2], np.arange(2)).tolist() == [0, 1]
 
 
 def test_spread_takes_both_ends():
-    assert figures.spread("abcdefg", 4) == ["a", "c", "e", "g"]
-    assert figures.spread("ab", 4) == ["a", "b"]
+    assert report.spread("abcdefg", 4) == ["a", "c", "e", "g"]
+    assert report.spread("ab", 4) == ["a", "b"]
 
 
 def test_outlines_lie_just_inside_their_nuclei():

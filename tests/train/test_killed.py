@@ -19,6 +19,7 @@ import pytest
 import tensorflow as tf
 
 from train import universal
+from train.runs import universal_training
 from train.runs.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]  # this file is also run as a program
@@ -70,7 +71,7 @@ def state(run):
 
 def main(folder):
     """Makes the run `whole` and the run `killed`; prints how many kills left a half written checkpoint."""
-    universal.CHECKPOINT_MINUTES, universal.SCORED = 0.0, 2
+    universal_training.CHECKPOINT_MINUTES, universal_training.SCORED = 0.0, 2
     ended(started(folder, "whole"))
     random, torn = np.random.default_rng(1), 0
     for number in range(KILLS):

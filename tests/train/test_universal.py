@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -15,10 +16,11 @@ import pytest
 import tensorflow as tf
 
 from hou_synth import config
-from hou_synth.io import image_files
+from hou_synth.io import image_files, locks
 from tests.paths import ROOT
 from train import universal
-from train.runs import callbacks, history
+from train.pictures import contact_sheet
+from train.runs import callbacks, history, universal_training
 
 TINY = (
     "--preset cpu --refiner-blocks 1 --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 "
@@ -106,7 +108,7 @@ def test_a_finished_run_is_told_and_not_repeated(finished, capsys):
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(finished, tmp_path, tiles, monkeypatch):
-    monkeypatch.setattr(universal, "CHECKPOINT_MINUTES", 0.0)
+    monkeypatch.setattr(universal_training, "CHECKPOINT_MINUTES", 0.0)
     counted, original = [], callbacks.Checkpoint.on_train_batch_end
 
     def interrupted(self, batch, logs=None):
@@ -189,8 +191,30 @@ def test_resuming_with_another_configuration_names_the_field(finished, capsys):
     assert "gamma: " in error(capsys)
 
 
+def test_resuming_with_other_tiles_is_refused_and_changes_nothing(finished, tmp_path, capsys):
+    shutil.copytree(finished[0] / "run", tmp_path / "run")
+    (tmp_path / "run/scores.json").unlink()
+    (tmp_path / "tiles/lung").mkdir(parents=True)
+    image = cv2.imread(str(finished[0] / "tiles/lung/a.png"))
+    cv2.imwrite(str(tmp_path / "tiles/lung/a.png"), image[::-1])
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert start(tmp_path, tmp_path / "tiles", "--resume") == 2
+    assert "tiles of other pixels" in error(capsys)
+    (tmp_path / "tiles/lung/a.png").rename(tmp_path / "tiles/lung/b.png")
+    assert start(tmp_path, tmp_path / "tiles", "--resume") == 2
+    assert "with lung/b.png, without lung/a.png" in error(capsys)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_one_training_at_a_time_in_a_folder(tmp_path, tiles, capsys):
+    with locks.exclusive(tmp_path / "run"):
+        assert start(tmp_path, tiles) == 2
+    assert str(tmp_path / "run") in error(capsys) and not (tmp_path / "run/config.json").exists()
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path, tiles, capsys, monkeypatch):
-    monkeypatch.setattr(universal, "CHECKPOINT_MINUTES", 0.0)
+    monkeypatch.setattr(universal_training, "CHECKPOINT_MINUTES", 0.0)
     assert start(tmp_path, tiles, "--task-rate", "1e30", "--optimizer", "momentum", "--clip", "1e30") == 2
     told = error(capsys)
     assert "round" in told and "_loss" in told and "phase task" in told
@@ -200,7 +224,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path,
 
 
 def test_weights_that_are_not_finite_are_not_kept_though_the_losses_are(tmp_path, tiles, capsys, monkeypatch):
-    monkeypatch.setattr(universal, "CHECKPOINT_MINUTES", 0.0)
+    monkeypatch.setattr(universal_training, "CHECKPOINT_MINUTES", 0.0)
     original, rounds = callbacks.Checkpoint.on_train_batch_end, []
 
     def spoiled(self, batch, logs=None):
@@ -224,7 +248,7 @@ def state(run):
 
 def test_a_full_disk_does_not_end_the_training_but_the_run(tmp_path, tiles, capsys, monkeypatch):
     """There is no room for checkpoints 2 to 5, the sheet meanwhile, and the last checkpoint."""
-    monkeypatch.setattr(universal, "CHECKPOINT_MINUTES", 0.0)
+    monkeypatch.setattr(universal_training, "CHECKPOINT_MINUTES", 0.0)
     few = "--refiner-steps 0 --discriminator-steps 0 --adversarial-rounds 0 --joint-rounds 0 --task-steps 4".split()
     few += ["--self-rounds", "0"]
     assert start(tmp_path, tiles, *few) == 0
@@ -241,7 +265,7 @@ def test_a_full_disk_does_not_end_the_training_but_the_run(tmp_path, tiles, caps
         raise OSError(28, "No space left on device", str(args[-1]))
 
     monkeypatch.setattr(tf.train.Checkpoint, "write", write)
-    monkeypatch.setattr(universal.sheet, "contact_sheet", sheet)
+    monkeypatch.setattr(contact_sheet, "contact_sheet", sheet)
     capsys.readouterr()
     assert start(tmp_path, tiles, *few, out="full") == 2
     told = [line for line in capsys.readouterr().err.splitlines() if "No space left" in line]

@@ -11,6 +11,7 @@ from train.loop.task_trainer import signed, unsigned
 
 FEATURES = {"random convolutions": features.convolutional, "stain and texture": features.textural}
 SETS = ("real", "initial", "refined")
+HEAD = ("type", "patches", "tiles", "measure")
 COLUMNS = (*SETS, "ratio")  # of a row of measures; each has also its `_low` and `_high`, a 95 % interval
 ALL = "all"  # in place of a tissue type
 SPLITS = 20  # halves of the tiles
@@ -112,6 +113,21 @@ def _rows(patches, kind):
     if patches.real:
         rows += _discriminator(patches, chosen, drawn)
     return [{**about, **row} for row in rows]
+
+
+def lines(rows):
+    """Texts of a table, its header first: each value with its interval in brackets."""
+    return [
+        [*HEAD, *COLUMNS],
+        *([str(row[key]) or "-" for key in HEAD] + [_value(row, key) for key in COLUMNS] for row in rows),
+    ]
+
+
+def _value(row, name):
+    if name not in row:
+        return "-"
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return f"{row[name]:.3g}" + (f" ({low:.3g} to {high:.3g})" if low is not None else "")
 
 
 def _distances(patches, chosen):

@@ -13,7 +13,6 @@ import tempfile
 import keras
 import tensorflow as tf
 
-STRATEGIES = ("one", "mirrored", "multiworker")
 SCALE = 8.0  # of float16's losses at first; Keras' 2^15 is for means, over 2^12 pixels and not sums; ours
 ALIKE = tf.VariableAggregation.ONLY_FIRST_REPLICA  # of variables that every replica gives the same value
 

@@ -1,6 +1,15 @@
 """The schedule: which networks are updated how often, phase by phase (release)."""
 
 import dataclasses
+from typing import NamedTuple
+
+
+class Updates(NamedTuple):
+    """Network updates in a round."""
+
+    refiner: int
+    discriminator: int
+    task: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,14 +19,14 @@ class Phase:
     Attributes:
         name: what is trained.
         rounds: training rounds.
-        updates: refiner, discriminator and task updates in a round.
+        updates: of the networks in a round.
         fill: whether the refiner's output goes into the image history.
         taught: number of the round of self-training, from 1; 0 in the phases before.
     """
 
     name: str
     rounds: int
-    updates: tuple[int, int, int]
+    updates: Updates
     fill: bool
     taught: int = 0
 
@@ -40,15 +49,15 @@ def phases(schedule):
     )
     history = -(-schedule.refiner_steps // 10)
     candidates = [
-        Phase("refiner", schedule.refiner_steps - history, (1, 0, 0), False),
-        Phase("history", history, (1, 0, 0), True),
-        Phase("discriminator", schedule.discriminator_steps, (0, 1, 0), True),
-        Phase("adversarial", schedule.adversarial_rounds, (refiner, discriminator, 0), True),
-        Phase("task", schedule.task_steps, (0, 0, 1), True),
-        Phase("joint", schedule.joint_rounds, (refiner, discriminator, task), True),
-        Phase("final", schedule.final_steps, (0, 0, 1), True),
+        Phase("refiner", schedule.refiner_steps - history, Updates(1, 0, 0), False),
+        Phase("history", history, Updates(1, 0, 0), True),
+        Phase("discriminator", schedule.discriminator_steps, Updates(0, 1, 0), True),
+        Phase("adversarial", schedule.adversarial_rounds, Updates(refiner, discriminator, 0), True),
+        Phase("task", schedule.task_steps, Updates(0, 0, 1), True),
+        Phase("joint", schedule.joint_rounds, Updates(refiner, discriminator, task), True),
+        Phase("final", schedule.final_steps, Updates(0, 0, 1), True),
         *(
-            Phase(f"self{number}", schedule.self_steps, (0, 0, 1), True, number)
+            Phase(f"self{number}", schedule.self_steps, Updates(0, 0, 1), True, number)
             for number in range(1, schedule.self_rounds + 1)
         ),
     ]
@@ -62,7 +71,7 @@ def patches_before(phases_before, batch):
 
 def task_updates(run):
     """Number of updates of the task network in a list of phases."""
-    return sum(phase.rounds * phase.updates[2] for phase in run)
+    return sum(phase.rounds * phase.updates.task for phase in run)
 
 
 def self_updates(run):
@@ -72,12 +81,12 @@ def self_updates(run):
 
 def refines(run):
     """Whether a list of phases trains a refiner; without one, the task network learns from initial patches."""
-    return any(phase.rounds and phase.updates[0] for phase in run)
+    return any(phase.rounds and phase.updates.refiner for phase in run)
 
 
 def weighs(run):
     """Whether a list of phases trains a discriminator; without one, all patches have the same weight."""
-    return any(phase.rounds and phase.updates[1] for phase in run)
+    return any(phase.rounds and phase.updates.discriminator for phase in run)
 
 
 def adversarial(run):

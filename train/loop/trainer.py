@@ -48,12 +48,12 @@ class UniversalTrainer(TaskTrainer):
         """Fixes what a round does.
 
         Args:
-            updates: refiner, discriminator and task updates in a round.
+            updates: `train.loop.phases.Updates` in a round, or three numbers.
             fill: whether refined patches are kept in the pool.
             **kwargs: `run_eagerly`, `jit_compile`.
         """
         super().compile(**kwargs)
-        self.updates, self.fill = updates, fill
+        self.updates, self.fill = phases.Updates(*updates), fill
 
     def patch(self, image, reference):
         """What the task network learns from: the refined patch, or the initial one if nothing is refined.
@@ -95,9 +95,9 @@ class UniversalTrainer(TaskTrainer):
         slices = next(iter(data.values())).shape[0]
         if slices is not None and slices != sum(self.updates):
             raise ValueError(f"Expected {sum(self.updates)} minibatches, one for every update. Received: {slices}.")
-        steps = [self.refine] * self.updates[0]
-        steps += [self.segment] * self.updates[2]
-        steps += [self.discriminate] * self.updates[1]  # 2 refiner, 6 task, 1 discriminator [release]
+        steps = [self.refine] * self.updates.refiner
+        steps += [self.segment] * self.updates.task
+        steps += [self.discriminate] * self.updates.discriminator  # 2 refiner, 6 task, 1 discriminator [release]
         values = {}
         for number, step in enumerate(steps):
             values.update(step({name: tensor[number] for name, tensor in data.items()}, self.fill))

@@ -12,22 +12,21 @@ _SIDE = 128  # smaller patches are enlarged to about this
 _COLUMNS = ("mask", "initial", "reference", "refined", "task")
 
 
-def contact_sheet(trainer, bank, config, path, count=10):
+def contact_sheet(run, path, count=10):
     """Draws unseen synthetic patches: mask, initial, reference, refined with its weight, task output.
 
     Args:
-        trainer: `UniversalTrainer`.
-        bank: `data.tiles.Bank`.
-        config: `Config`.
+        run: `train.runs.universal_run.Run`.
         path: PNG to write.
         count: rows.
     """
-    examples = unseen.examples(bank, config, count)
+    trainer, side = run.trainer, run.settings.schedule.patch
+    examples = unseen.examples(run.bank, run.settings, count)
     refined = unseen.refined(trainer, examples)
     weights = trainer.weight(refined, signed(*unseen.stacked(examples, "reference"))).numpy()
     shown = trainer.probabilities(refined)["segmentation"].numpy()[..., 0]
-    scale = max(1, _SIDE // config.schedule.patch)
-    rows = [_titles(config.schedule.patch * scale)]
+    scale = max(1, _SIDE // side)
+    rows = [_titles(side * scale)]
     for example, image, weight, output in zip(examples, unsigned(refined).numpy(), weights, shown, strict=True):
         columns = [_coloured(example.labels), example.image, example.reference, image, _grey(output)]
         row = np.repeat(np.repeat(np.hstack(columns), scale, 0), scale, 1)

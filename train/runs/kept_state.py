@@ -3,15 +3,12 @@
 The last one, unless the criterion says for certain that an earlier one is better.
 """
 
-import json
-
 import keras
 import numpy as np
 
-from hou_synth.io import files
 from hou_synth.normalise import reinhard
 from train.judging.criterion import MULTIPLE, criterion
-from train.runs import epochs, self_training
+from train.runs import epochs, record, self_training
 
 CROPS = 48  # of as many tiles, if there are
 SIDE = 256  # largest side of a crop, in pixels
@@ -19,46 +16,44 @@ ERROR = 0.02  # differences of the criterion that say nothing
 SCORES, BEST = "criterion.json", "best.keras"
 
 
-def consider(trainer, bank, settings, run, phase):
+def consider(run, phase):
     """Keeps the task network in `best.keras` unless that of an earlier phase does better; says how well it does.
 
     Args:
-        trainer: `train.loop.task_trainer.TaskTrainer`.
-        bank: `data.tiles.Bank`.
-        settings: `Config`.
-        run: folder; `criterion.json` in it holds the parts of the criterion after each phase.
+        run: `train.runs.universal_run.Run`; `criterion.json` in its folder holds the parts of the criterion after
+            each phase.
         phase: name.
 
     Raises:
         OSError: if the network cannot be written.
     """
-    images = crops(bank, settings.schedule.seed)
+    images = crops(run.bank, run.settings.schedule.seed)
     if images is None:
         return
-    found = criterion(self_training.callable_of(trainer), images, settings.instances)
-    earlier = scores(run)
+    parts = criterion(self_training.callable_of(run.trainer), images, run.settings.instances)
+    earlier = scores(run.folder)
     earlier.pop(phase, None)
-    every = {**earlier, phase: found}
+    every = {**earlier, phase: parts}
     if kept(every) == phase:
-        epochs.keep(trainer.plain()["task"], run / BEST)
-    files.write_text(run / SCORES, json.dumps(every, indent=2) + "\n")
-    told = ", ".join(f"{name} {found[name]:.4f}" for name in ("criterion", "agreement", "amount"))
+        epochs.keep(run.trainer.plain()["task"], run.folder / BEST)
+    record.write(run.folder / SCORES, every)
+    told = ", ".join(f"{name} {parts[name]:.4f}" for name in ("criterion", "agreement", "amount"))
     print(f"after phase {phase}: on {len(images)} crops of the tiles, without labels: {told}")
 
 
-def scores(run):
+def scores(folder):
     """Name of a phase -> parts of the criterion after it; empty before the first."""
-    return json.loads((run / SCORES).read_text()) if (run / SCORES).exists() else {}
+    return record.optional(folder / SCORES, dict[str, dict[str, float]])
 
 
-def kept(found):
+def kept(phases):
     """Name of the phase to keep: each that is not certainly worse than the best before it takes its place.
 
     Args:
-        found: dict as `scores` returns it.
+        phases: dict as `scores` returns it.
     """
     best, phase = 0.0, None
-    for name, parts in found.items():
+    for name, parts in phases.items():
         if parts["criterion"] >= best - ERROR:
             phase = name
         best = max(best, parts["criterion"])
@@ -88,9 +83,9 @@ def crops(bank, seed):
     return np.stack(cut)
 
 
-def best(trainer, run):
+def best(trainer, folder):
     """Gives the trainer's task network the weights that were kept; returns of which phase, None if there are none."""
-    if not (run / BEST).exists():
+    if not (folder / BEST).exists():
         return None
-    trainer.task.set_weights(keras.saving.load_model(run / BEST, compile=False).get_weights())
-    return kept(scores(run))
+    trainer.task.set_weights(keras.saving.load_model(folder / BEST, compile=False).get_weights())
+    return kept(scores(folder))

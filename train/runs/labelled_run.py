@@ -1,20 +1,16 @@
 """Runs on labelled images: which images train and which validate, the run folder, its end."""
 
 import dataclasses
-import json
 import pathlib
-import shlex
-import sys
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
 from data.labelled import reader
-from hou_synth import config
-from hou_synth.io import command, files
+from hou_synth.io import command
 from hou_synth.normalise import reinhard
-from train.runs import labelled_sets, universal_run
+from train.runs import labelled_sets, record
 from train.serving import saved_model
 
 VALIDATION = 0.2  # share of the images that validate; ours
@@ -100,23 +96,9 @@ def begin(run, settings, resume, about):
     Raises:
         ValueError: if the run exists and is not to be resumed, or had another configuration or other images.
     """
-    if (run / "config.json").exists():
-        if not resume:
-            raise ValueError(f"Expected an --out that does not hold a run. Received: {run}. Add --resume to go on.")
-        earlier = json.loads((run / "run.json").read_text())
-        differing = config.differences(config.load(run / "config.json"), settings)
-        differing += [
-            f"{key}: {earlier.get(key)} != {value}" for key, value in about.items() if earlier.get(key) != value
-        ]
-        if differing:
-            raise ValueError(f"Expected the settings of the run in {run}. Received: {'; '.join(differing)}.")
-        return (run / "scores.json").exists()
-    run.mkdir(parents=True, exist_ok=True)
-    command_line = f"python -m train.{pathlib.Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}"
-    record = {"command": command_line, **about, **universal_run.surroundings()}
-    files.write_text(run / "run.json", json.dumps(record, indent=2) + "\n")
-    config.save(settings, run / "config.json")
-    return False
+    record.check(run, settings, resume)
+    record.begin(run, settings, about)
+    return bool(record.scores(run))
 
 
 def finish(run, models, rows, minutes):
@@ -125,6 +107,6 @@ def finish(run, models, rows, minutes):
     task = keras.saving.load_model(run / "task.keras")
     result = {**best, "minutes": minutes}
     served = saved_model.write(run, pathlib.Path(models) / run.name, task, result=result)
-    files.write_text(run / "scores.json", json.dumps(result, indent=2) + "\n")
+    record.write(run / record.SCORES, result)
     print(f"best epoch: {best['epoch']} of {rows[-1]['epoch']}; curve: {run / 'curve.png'}\nmodel:      {served}")
     print(f"next:       python -m train.evaluate --model {served} --data LABELLED")

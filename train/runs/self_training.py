@@ -28,26 +28,26 @@ TILES = 512  # most tiles in a round
 SIDE = 1000  # largest side of what is taken of a tile, in pixels
 
 
-def labelled(trainer, bank, settings, folder, round):
+def labelled(run, phase):
     """Labels tiles of a bank, or reads the labels that are there already; those that cannot be written are told.
 
     Args:
-        trainer: `train.loop.task_trainer.TaskTrainer`, whose task network labels.
-        bank: `data.tiles.Bank`.
-        settings: `Config`.
-        folder: where the labels are kept, a file for each tile.
-        round: number that, with the seed, chooses tiles out of more than `TILES`, and windows out of large ones.
+        run: `train.runs.universal_run.Run`, whose task network labels; the labels are kept in the folder of the
+            phase's name in its own, a file for each tile.
+        phase: `train.loop.phases.Phase`; the number of its round of self-training, with the seed, chooses tiles out of
+            more than `TILES`, and windows out of large ones.
 
     Returns:
         list of `data.labelled.reader.Labelled`, their colours moved to the fixed target, and labels that are `UNKNOWN`
         where the network is not sure.
     """
+    folder, settings = run.folder / phase.name, run.settings
     folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng([settings.schedule.seed, round])
-    chosen = sorted(random.permutation(len(bank.tiles))[:TILES].tolist())
-    network, made, limits = callable_of(trainer), [], AT_FIRST if round == 1 else (SURE, DOUBTFUL)
+    random = np.random.default_rng([settings.schedule.seed, phase.taught])
+    chosen = sorted(random.permutation(len(run.bank.tiles))[:TILES].tolist())
+    network, items, limits = callable_of(run.trainer), [], AT_FIRST if phase.taught == 1 else (SURE, DOUBTFUL)
     for number in tqdm(chosen, "labelling", unit="tile", disable=None):
-        tile = bank.tiles[number]
+        tile = run.bank.tiles[number]
         image = reinhard(window(random, tile.image))
         path = folder / f"{number:06}.npz"
         nuclei = np.load(path)["labels"] if path.exists() else None
@@ -55,8 +55,8 @@ def labelled(trainer, bank, settings, folder, round):
             nuclei = sure(*inference.symmetric(network, image), settings.instances, *limits)
             with spared(), files.replacing(path) as partial, open(partial, "wb") as file:
                 np.savez_compressed(file, labels=nuclei)
-        made.append(Labelled(tile.name, tile.type, image, nuclei, inference.MICRONS_PER_PIXEL))
-    return made
+        items.append(Labelled(tile.name, tile.type, image, nuclei, inference.MICRONS_PER_PIXEL))
+    return items
 
 
 def callable_of(trainer):
@@ -90,10 +90,10 @@ def sure(segmentation, detection, settings, least=SURE, doubtful=DOUBTFUL):
     """
     height = min(settings.seed_height, SEED_HEIGHT)
     settings = dataclasses.replace(settings, seed_height=height, mean_min=doubtful, line=0)
-    found = instances.nuclei(segmentation, detection, settings)
-    regions = regionprops(found, intensity_image=segmentation)
+    nuclei = instances.nuclei(segmentation, detection, settings)
+    regions = regionprops(nuclei, intensity_image=segmentation)
     identity = np.zeros(len(regions) + 1, np.int32)
     for region in regions:
         certain = region.intensity_mean >= least and region.solidity >= SOLIDITY
         identity[region.label] = region.label if certain else UNKNOWN
-    return identity[found]
+    return identity[nuclei]

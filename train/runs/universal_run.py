@@ -1,22 +1,18 @@
-"""Runs of `train.universal` that are there already: their settings, their tiles and their networks."""
+"""A run of `train.universal`: its folder, its tiles, its networks."""
 
-import json
-import os
+import dataclasses
 import pathlib
 import sys
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from data import tiles
-from hou_synth import config
-from hou_synth.io import files
+from hou_synth.io import documents
 from train.loop import phases
 from train.loop.trainer import UniversalTrainer
 from train.loop.weighting import Weighting
-from train.runs import kept_state
-from train.runs.callbacks import Clock
+from train.runs import callbacks, kept_state, record
 from train.runs.checkpoints import Checkpoints
 from train.serving.signatures import Refinement
 
@@ -24,54 +20,113 @@ NETWORKS = ("refiner", "discriminator", "task")
 ESTIMATES = "weighting.json"  # what the importance weights of a finished run depend on, beside its networks
 
 
-def settings(run):
-    """The `Config` of a run.
+@dataclasses.dataclass(frozen=True)
+class Estimates:
+    """What `weighting.json` says: patches that the discriminator has seen, and of `Weighting` what is estimated."""
+
+    seen: tuple[float, float]
+    line: tuple[float, float]
+    mass: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run, beginning, interrupted or finished.
+
+    Attributes:
+        folder: path; `train.runs.record` says what it tells of itself.
+        bank: `data.tiles.Bank` of the tiles.
+        trainer: `UniversalTrainer`.
+    """
+
+    folder: pathlib.Path
+    bank: tiles.Bank
+    trainer: UniversalTrainer
+
+    @property
+    def settings(self):
+        """The `Config`."""
+        return self.trainer.config
+
+
+class Progress:
+    """How far a run has come, which its checkpoints hold together with its trainer.
+
+    Attributes:
+        done: phases.
+        rounds: of the next phase.
+        clock: `train.runs.callbacks.Clock`.
+        checkpoints: `train.runs.checkpoints.Checkpoints`.
+    """
+
+    def __init__(self, folder, trainer, clock):
+        """Reads nothing yet.
+
+        Args:
+            folder: of the run.
+            trainer: `UniversalTrainer`.
+            clock: as the attribute.
+        """
+        self.done, self.rounds = tf.Variable(0, dtype=tf.int64), tf.Variable(0, dtype=tf.int64)
+        self.clock = clock
+        held = {"trainer": trainer, "done": self.done, "progress": self.rounds, "clock": clock}
+        self.checkpoints = Checkpoints(folder / "checkpoints", **held)
+
+    def save(self):
+        """Writes a checkpoint, see `train.runs.callbacks.save`."""
+        callbacks.save(self.checkpoints, self.clock)
+
+
+def load(folder, tissue=None):
+    """The `Run` in a folder, finished or not.
+
+    Args:
+        folder: path.
+        tissue: folder of tiles to use instead of the run's.
 
     Raises:
-        ValueError: if the folder holds no run.
+        ValueError: as `bank` and `trainer` do.
     """
-    if not (run / "config.json").exists():
-        raise ValueError(f"Expected a run folder of train.universal. Received: {run}, which has no config.json.")
-    return config.load(run / "config.json")
+    return Run(folder, bank(folder, tissue), trainer(folder))
 
 
-def bank(run, settings, folder=None):
+def bank(folder, tissue=None):
     """The bank of a run, whether its tiles are still there or not, or that of another folder of tiles.
 
     Args:
-        run: folder.
-        settings: `Config`.
-        folder: of other tiles.
+        folder: of the run.
+        tissue: folder of other tiles.
 
     Raises:
-        ValueError: if there are no such tiles, or none that a patch fits.
+        ValueError: if there is no run, no such tiles, or none that a patch fits.
     """
-    about = json.loads((run / "run.json").read_text())
-    if not folder and pathlib.Path(about["bank"]).exists():
-        found = tiles.Bank(about["bank"])
+    settings, about = record.settings(folder), record.about(folder)
+    if not {"bank", "tiles"} <= about.keys():
+        raise ValueError(f"Expected a run of train.universal. Received: {folder}, whose {record.RUN} names no tiles.")
+    if not tissue and pathlib.Path(about["bank"]).exists():
+        opened = tiles.Bank(about["bank"])
     else:
         own = None if about["tiles"] == tiles.EMBEDDED else about["tiles"]
-        found = tiles.prepare(folder or own, settings.synthesis, beside=run.parent / "banks")
-    found.fitting(settings.schedule.patch)
-    return found
+        opened = tiles.prepare(tissue or own, settings.synthesis, beside=folder.parent / "banks")
+    opened.fitting(settings.schedule.patch)
+    return opened
 
 
-def load(run, settings):
+def trainer(folder):
     """The trainer of a run as its last checkpoint left it, or as the networks that a finished run kept.
 
     Its task network is the one that the run has chosen so far.
 
     Args:
-        run: folder.
-        settings: `Config`.
+        folder: of the run.
 
     Raises:
         ValueError: if there is neither, or they are of other networks.
     """
-    trainer = UniversalTrainer(settings, phases.task_updates(phases.phases(settings.schedule)))
-    counts = {name: tf.Variable(0, dtype=tf.int64) for name in ("done", "progress")}
-    states = Checkpoints(run / "checkpoints", trainer=trainer, clock=Clock(), **counts)
-    kept = run / f"{NETWORKS[-1]}.keras"
+    settings = record.settings(folder)
+    learned = UniversalTrainer(settings, phases.task_updates(phases.phases(settings.schedule)))
+    states = Progress(folder, learned, callbacks.Clock()).checkpoints
+    kept = folder / f"{NETWORKS[-1]}.keras"
     try:
         states.restore()
     except ValueError:
@@ -80,51 +135,40 @@ def load(run, settings):
         states.whole.clear()  # a checkpoint of an earlier version, whose networks are still good
     if not states.whole:
         if not kept.exists():
-            raise ValueError(f"Expected a checkpoint or the networks of a run in {run}. Received: neither.")
+            raise ValueError(f"Expected a checkpoint or the networks of a run in {folder}. Received: neither.")
         for name in NETWORKS:
-            setattr(trainer, name, keras.saving.load_model(run / f"{name}.keras", compile=False))
-        recall(trainer, run)
-    kept_state.best(trainer, run)
-    return trainer
+            setattr(learned, name, keras.saving.load_model(folder / f"{name}.keras", compile=False))
+        recall(learned, folder)
+    kept_state.best(learned, folder)
+    return learned
 
 
-def adversarial(run):
+def adversarial(folder):
     """Whether a folder holds a run of `train.universal` and not of a training on labelled images alone.
 
     Raises:
         ValueError: if it holds no run.
     """
-    if not (run / "run.json").exists():
-        raise ValueError(f"Expected a run folder. Received: {run}, which has no run.json.")
-    return "tile_names" in json.loads((run / "run.json").read_text())
+    return "tile_names" in record.about(folder)
 
 
-def surroundings():
-    """What `run.json` says of libraries and hardware."""
-    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-    return {
-        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__},
-        "machine": {"cores": os.cpu_count(), "gpus": [about.get("device_name", "unnamed") for about in gpus]},
-    }
-
-
-def remember(trainer, run):
+def remember(trainer, folder):
     """Keeps in `weighting.json` what the importance weights depend on, for when the checkpoints are gone."""
     if trainer.weighed:
         kept = {"seen": trainer.seen.numpy().tolist(), **trainer.weighting.estimates()}
-        files.write_text(run / ESTIMATES, json.dumps(kept, indent=2) + "\n")
+        record.write(folder / ESTIMATES, kept)
 
 
-def recall(trainer, run):
+def recall(trainer, folder):
     """Takes over what `remember` kept; says so if there is nothing, as in runs of version 0.1."""
     if not trainer.weighed:
         return
-    if not (run / ESTIMATES).exists():
-        print(f"warning: {run} has no {ESTIMATES}: its importance weights are not known", file=sys.stderr)
+    if not (folder / ESTIMATES).exists():
+        print(f"warning: {folder} has no {ESTIMATES}: its importance weights are not known", file=sys.stderr)
         return
-    kept = json.loads((run / ESTIMATES).read_text())
-    trainer.seen.assign(kept["seen"])
-    trainer.weighting.recall(kept)
+    kept = documents.read(folder / ESTIMATES, Estimates)
+    trainer.seen.assign(kept.seen)
+    trainer.weighting.recall(dataclasses.asdict(kept))
 
 
 def refinement(trainer, plain):

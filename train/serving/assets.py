@@ -4,8 +4,8 @@ import collections
 import json
 
 from data import tiles
-from hou_synth import config
 from train.judging.scores import read as read_table
+from train.runs import record
 from train.serving import labels_json
 from train.serving.card import Facts, card
 
@@ -31,10 +31,9 @@ def written(run, name, task, refinement=None, scores=(), result=None):
         scores: rows as `read` returns them.
         result: dict of what `scores.json` says or will say; None to look there.
     """
-    settings, about = config.load(run / CONFIG), published(json.loads((run / RUN).read_text()))
-    result = result or _json(run / "scores.json")
-    about["trained"] = result
-    contrast = list(_json(run / "contrast.json").values())[-1:]
+    settings, about = record.settings(run), published(record.about(run))
+    about["trained"] = result or record.scores(run)
+    contrast = list(record.contrasts(run).values())[-1:]
     facts = Facts(settings, about, task, refinement, list(scores), contrast[0] if contrast else {})
     return {
         CONFIG: (run / CONFIG).read_text(),
@@ -44,21 +43,17 @@ def written(run, name, task, refinement=None, scores=(), result=None):
     }
 
 
-def published(record):
+def published(recorded):
     """What of a `run.json` goes with a model: numbers and tissue types, no names of tiles, paths or command line."""
-    about = {f"{key}_count".replace("_names", ""): len(record[key]) for key in COUNTED if key in record}
-    if "tile_names" in record:
-        types = collections.Counter(name.split("/")[0] if "/" in name else "" for name in record["tile_names"])
-        about |= {"tissue_types": dict(types), "embedded": record.get("tiles") == tiles.EMBEDDED}
-    return {"kind": kind(record), **about, **{key: record[key] for key in COPIED if key in record}}
+    about = {f"{key}_count".replace("_names", ""): len(recorded[key]) for key in COUNTED if key in recorded}
+    if "tile_names" in recorded:
+        types = collections.Counter(name.split("/")[0] if "/" in name else "" for name in recorded["tile_names"])
+        about |= {"tissue_types": dict(types), "embedded": recorded.get("tiles") == tiles.EMBEDDED}
+    return {"kind": kind(recorded), **about, **{key: recorded[key] for key in COPIED if key in recorded}}
 
 
-def kind(record):
+def kind(recorded):
     """How a run was trained, of its `run.json`."""
-    if "tile_names" in record:
-        return "universal + real" if record.get("labelled") else "label-free"
-    return "finetuned" if "model" in record else "supervised"
-
-
-def _json(path):
-    return json.loads(path.read_text()) if path.exists() else {}
+    if "tile_names" in recorded:
+        return "universal + real" if recorded.get("labelled") else "label-free"
+    return "finetuned" if "model" in recorded else "supervised"

@@ -33,7 +33,7 @@ import tensorflow as tf
 one = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(one, [tf.config.LogicalDeviceConfiguration()] * 2)
 from hou_synth import config
-from train import devices
+from train.loop import devices
 from train.loop.trainer import UniversalTrainer
 
 rates = {"refiner_rate": 1e-6, "discriminator_rate": 1e-5, "task_rate": 1e-6, "optimizer": "momentum", "clip": 1.0}

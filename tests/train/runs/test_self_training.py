@@ -10,8 +10,10 @@ from data import patches, pipeline
 from data.labelled.reader import Labelled
 from data.synthetic import NUCLEUS, UNKNOWN
 from hou_synth import config, instances
+from train.loop.phases import Phase, Updates
 from train.loop.trainer import UniversalTrainer
 from train.runs import kept_state, self_training
+from train.runs.universal_run import Run
 
 SETTINGS = config.preset("quick", unet_widths=(4, 8), unet_down=(1, 1), unet_up=(1,), refiner_blocks=1, batch=2)
 
@@ -46,11 +48,12 @@ def test_labels_part_what_the_settings_would_merge():
 
 
 def test_labels_are_kept_and_read_again(bank, tmp_path):
-    trainer = types.SimpleNamespace(probabilities=dark)
-    made = self_training.labelled(trainer, bank, SETTINGS, tmp_path / "self1", 1)
+    phase = Phase("self1", 1, Updates(0, 0, 1), True, taught=1)
+    trainer = types.SimpleNamespace(probabilities=dark, config=SETTINGS)
+    made = self_training.labelled(Run(tmp_path, bank, trainer), phase)
     assert [item.name for item in made] == [tile.name for tile in bank.tiles]
     assert all(item.image.shape == (256, 256, 3) and item.labels.max() > 15 for item in made)
-    again = self_training.labelled(types.SimpleNamespace(), bank, SETTINGS, tmp_path / "self1", 1)
+    again = self_training.labelled(Run(tmp_path, bank, types.SimpleNamespace(config=SETTINGS)), phase)
     assert all((a.labels == b.labels).all() for a, b in zip(made, again, strict=True))
 
 
@@ -115,7 +118,7 @@ def test_the_network_that_does_best_on_the_tiles_is_kept(bank, tmp_path):
         patched.setattr(kept_state, "criterion", criterion)
         for value, phase in enumerate(("task", "self1", "self2", "self3")):
             trainer.task.set_weights([np.full_like(each, float(value)) for each in weights])
-            kept_state.consider(trainer, bank, SETTINGS, tmp_path, phase)
+            kept_state.consider(Run(tmp_path, bank, trainer), phase)
     assert [found["criterion"] for found in kept_state.scores(tmp_path).values()] == [0.2, 0.6, 0.59, 0.4]
     assert kept_state.best(trainer, tmp_path) == "self2"
     assert all((each == 2.0).all() for each in trainer.task.get_weights())  # the last that is not certainly worse
@@ -123,5 +126,5 @@ def test_the_network_that_does_best_on_the_tiles_is_kept(bank, tmp_path):
 
 def test_without_a_tile_that_is_large_enough_nothing_is_chosen(bank, tmp_path):
     small = types.SimpleNamespace(tiles=[types.SimpleNamespace(image=np.zeros((100, 300, 3), np.uint8))])
-    kept_state.consider(None, small, SETTINGS, tmp_path, "task")
+    kept_state.consider(Run(tmp_path, small, types.SimpleNamespace(config=SETTINGS)), "task")
     assert kept_state.scores(tmp_path) == {} and not list(tmp_path.iterdir())

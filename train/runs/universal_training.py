@@ -1,0 +1,206 @@
+"""The training loop of the whole method: phase by phase, checkpointed, watched, and finished with a served model."""
+
+import contextlib
+import hashlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data import tiles
+from hou_synth import metrics
+from hou_synth.io import files
+from train.judging import comparison, criterion, scores, unseen
+from train.loop import phases
+from train.loop.trainer import UniversalTrainer
+from train.pictures import contact_sheet
+from train.runs import epochs, kept_state, record, self_training, universal_run
+from train.runs.callbacks import Checkpoint, Curves, Finite, spared
+from train.runs.history import Rounds
+from train.runs.universal_run import Progress, Run
+from train.serving import saved_model
+
+CHECKPOINT_MINUTES = 3.0
+SCORED = 32  # unseen synthetic patches behind the closing score
+NEXT = "next.txt"
+
+
+def finished(folder):
+    """What a finished run says is next, a text; empty for one that is not finished."""
+    return (folder / NEXT).read_text() if record.scores(folder) else ""
+
+
+def prepared(tissue, settings, path, folder, rebuild=False):
+    """The tile bank of a run, built or reused.
+
+    Args:
+        tissue: folder of tiles; None for the embedded tissue.
+        settings: `Config`.
+        path: of the bank; None for one in `banks/` beside the run.
+        folder: of the run.
+        rebuild: whether a bank of other settings is replaced.
+
+    Returns:
+        `data.tiles.Bank`.
+
+    Raises:
+        ValueError: if there is no tile that a patch fits.
+    """
+    bank = tiles.prepare(tissue, settings.synthesis, path, folder.parent / "banks", rebuild)
+    bank.fitting(settings.schedule.patch)
+    return bank
+
+
+def begin(folder, settings, bank, tissue=None, images=()):
+    """Writes what runs, and the tiles that were left out; or finds that the run there learns from the same.
+
+    Args:
+        folder: of the run.
+        settings: `Config`.
+        bank: `data.tiles.Bank`.
+        tissue: folder of tiles; None for the embedded tissue.
+        images: list of `data.labelled.reader.Labelled` that join the task batches.
+
+    Raises:
+        ValueError: if the run there has learned from other tiles or other labelled images.
+    """
+    data = {
+        "tile_names": [tile.name for tile in bank.tiles],
+        record.DIGEST: digest(bank),
+        "labelled": [image.name for image in images],
+    }
+    record.begin(folder, settings, data, tiles=tissue or tiles.EMBEDDED, bank=str(bank.path))
+    bank.report(folder / "left_out.csv")
+    print(f"{len(bank.tiles)} tiles of {len(bank.types)} tissue types in {bank.path}", end="")
+    print(f"; {len(bank.left_out)} left out, see {folder / 'left_out.csv'}" if bank.left_out else "")
+
+
+def digest(bank):
+    """SHA-256 of the names and pixels of a bank's tiles, as hexadecimal digits."""
+    total = hashlib.sha256()
+    for tile in bank.tiles:
+        total.update(f"{tile.name} {tile.image.shape}".encode())
+        total.update(tile.image)
+        bank.release(len(tile.image))
+    return total.hexdigest()
+
+
+def train(folder, settings, source, clock, strategy=None):
+    """Trains phase by phase from the last checkpoint on.
+
+    Args:
+        folder: of the run.
+        settings: `Config`.
+        source: `data.pipeline.Source`.
+        clock: `Clock` that was started with the command.
+        strategy: `tf.distribute.Strategy`; None for the default device.
+
+    Returns:
+        The `Run`.
+
+    Raises:
+        train.runs.checkpoints.Diverged: if a loss or a weight is not finite.
+        data.workers.WorkerDied: if a process that synthesises is killed.
+        OSError: if the state at the end of the run cannot be written.
+    """
+    keras.utils.set_random_seed(settings.schedule.seed)
+    schedule = phases.phases(settings.schedule)
+    about = phases.task_updates(schedule), phases.adversarial(schedule)
+    run = Run(folder, source.bank, UniversalTrainer(settings, *about, strategy))
+    progress = Progress(folder, run.trainer, clock)
+    progress.checkpoints.restore()
+    for number in range(int(progress.done), len(schedule)):
+        if int(progress.rounds) < schedule[number].rounds:
+            train_phase(run, source, schedule, number, progress)
+        with spared():
+            if schedule[number].updates.task:
+                kept_state.consider(run, schedule[number].name)
+        progress.done.assign(number + 1)
+        progress.rounds.assign(0)
+        with contextlib.nullcontext() if number + 1 == len(schedule) else spared():
+            progress.save()
+        with spared():
+            contact_sheet.contact_sheet(run, folder / f"{number + 1}_{schedule[number].name}.png")
+            contrast(run, schedule[number].name)
+    if phase := kept_state.best(run.trainer, folder):
+        print(f"kept: the task network after phase {phase}")
+    return run
+
+
+def train_phase(run, source, schedule, number, progress):
+    """The rest of one phase.
+
+    Args:
+        run: `Run`.
+        source: `data.pipeline.Source`.
+        schedule: list of `Phase`.
+        number: of the phase in it, from 0.
+        progress: `Progress`.
+    """
+    phase, first, batch = schedule[number], int(progress.rounds), run.settings.schedule.batch
+    start = phases.patches_before(schedule[:number], batch) + first * sum(phase.updates) * batch
+    data = source.rounds(sum(phase.updates), start, self_training.labelled(run, phase) if phase.taught else [])
+    print(f"phase {number + 1} of {len(schedule)}: {phase.name}, {phase.rounds} rounds of {tuple(phase.updates)}")
+    run.trainer.compile(updates=phase.updates, fill=phase.fill)
+    callbacks = [
+        Finite(phase.name, first),
+        Rounds(run.folder / "history" / f"{number + 1}_{phase.name}.csv", first),
+        Checkpoint(progress.checkpoints, progress.rounds, progress.clock, CHECKPOINT_MINUTES),
+        Curves(run.folder / "logs" / f"{number + 1}_{phase.name}", first),
+    ]
+    try:
+        run.trainer.fit(data, steps_per_epoch=phase.rounds - first, shuffle=False, callbacks=callbacks)
+    except tf.errors.OpError as error:
+        raise source.error or error from None
+
+
+def contrast(run, phase):
+    """Keeps and tells the contrast of haematoxylin across nuclear borders: where it falls, the truth is lost.
+
+    Args:
+        run: `Run`.
+        phase: name of the last phase.
+    """
+    if not run.trainer.refined:
+        return
+    values = comparison.contrast(run.trainer, unseen.examples(run.bank, run.settings, SCORED))
+    record.write(run.folder / record.CONTRAST, {**record.contrasts(run.folder), phase: values})
+    told = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+    print(f"after phase {phase}: haematoxylin across nuclear borders of {SCORED} unseen patches: {told}")
+
+
+def finish(run, models, minutes):
+    """Keeps the networks, exports the SavedModel, scores it on unseen synthetic patches and says what is next.
+
+    Args:
+        run: `Run`.
+        models: folder of served models.
+        minutes: that the run took.
+    """
+    networks = run.trainer.plain()
+    for name, network in networks.items():
+        epochs.keep(network, run.folder / f"{name}.keras")
+    universal_run.remember(run.trainer, run.folder)
+    result = {**synthetic_scores(run), "minutes": minutes}
+    refinement = universal_run.refinement(run.trainer, networks)
+    served = saved_model.write(run.folder, models / run.folder.name, networks["task"], refinement, result=result)
+    text = "\n".join(
+        [
+            f"score on {SCORED} unseen synthetic patches (says nothing about real tissue): {scores.text(result)}",
+            f"model:          {served}",
+            f"contact sheets: {run.folder}/*.png",
+            f"next:           python -m hou_synth.segment --model {served} --out segmented IMAGE...",
+            "",
+        ]
+    )
+    files.write_text(run.folder / NEXT, text)
+    record.write(run.folder / record.SCORES, result)
+    print(text, end="")
+
+
+def synthetic_scores(run):
+    """Mean measures of the task network on refined patches that training never saw."""
+    examples = unseen.examples(run.bank, run.settings, SCORED)
+    nuclei = criterion.nuclei(unseen.maps(run.trainer, examples, run.settings.schedule.batch), run.settings.instances)
+    truths = (example.labels.astype(np.int32) for example in examples)
+    return scores.mean([metrics.scores(*pair) for pair in zip(nuclei, truths, strict=True)])
