@@ -54,6 +54,25 @@ def realism(logits, form):
     return tf.reduce_sum(tf.nn.softplus(-logits), axis=(1, 2, 3))
 
 
+def refiner_loss(regularisation, realism, hard, alpha, beta, gamma):
+    """Loss of the refiner.
+
+        L_G = alpha L_reg + beta L_real + gamma L_hard      [paper, Eq. 6]
+
+    Args:
+        regularisation: L_reg, of an image or the mean over a batch, as the other two.
+        realism: L_real.
+        hard: L_hard, the negative of the task network's loss on the refined patch: a hard example has a high loss.
+        alpha: weight of the first.
+        beta: of the second.
+        gamma: of the third.
+
+    Returns:
+        float32 of the shape of the three.
+    """
+    return alpha * regularisation + beta * realism + gamma * hard
+
+
 def discrimination(real_logits, refined_logits, form):
     """Loss of the discriminator.
 
@@ -110,3 +129,18 @@ def segmentation(logits, truth, weights):
         tf.nn.sigmoid_cross_entropy_with_logits(truth[name], logits[name]) for name in ("segmentation", "detection")
     )
     return tf.reduce_sum(weights * total, axis=(1, 2, 3))
+
+
+def task_loss(weights, loss):
+    """Loss of the task network, whose mean over the images is minimised.
+
+        L_R = mean of w(X) loss(X)      [paper, Eq. 2]
+
+    Args:
+        weights: (b,) float32 importance weights w(X), see `models.importance`; 1 for real patches.
+        loss: (b,) float32 nats, see `segmentation`.
+
+    Returns:
+        (b,) float32.
+    """
+    return weights * loss

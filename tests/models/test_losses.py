@@ -56,6 +56,17 @@ def test_segmentation_by_hand():
     assert float(losses.segmentation(zero, truth, weights)[0]) == pytest.approx(expected, rel=1e-4)
 
 
+def test_refiner_loss_by_hand():
+    """Eq. 6: 1 x 3 + 2 x 0.5 - 0.1 x 40."""
+    assert losses.refiner_loss(3.0, 0.5, -40.0, 1.0, 2.0, 0.1) == pytest.approx(0.0)
+
+
+def test_task_loss_by_hand():
+    """Eq. 2: the mean over two patches of (2 x 3, 0.5 x 8) is 5."""
+    loss = losses.task_loss(tf.constant([2.0, 0.5]), tf.constant([3.0, 8.0]))
+    assert loss.numpy().tolist() == [6.0, 4.0] and float(tf.nn.compute_average_loss(loss)) == 5.0
+
+
 def test_pixel_weights():
     weights = losses.pixel_weights(5, 1, 0.01).numpy()[0, ..., 0]
     assert weights[1:4, 1:4].tolist() == [[1.0] * 3] * 3

@@ -9,7 +9,7 @@ from data.synthetic import CENTRE, NUCLEUS, UNKNOWN
 from models import losses
 from models.importance import effective_share
 from models.task import multiple, padded, task
-from train.loop import devices
+from train.loop import devices, replicas
 from train.loop.learning_rate import Decay
 
 MOMENTUM = 0.95  # release
@@ -50,7 +50,7 @@ def stained(images, amount, seed, rows=None):
     Returns:
         (b, h, w, 3) float32 in [-1, 1].
     """
-    count = tf.shape(images)[0] * devices.replicas()
+    count = tf.shape(images)[0] * replicas.count()
     drawn = tf.random.stateless_uniform((count, 3, 1, 3), seed, -amount, amount)
     density, gain, offset = tf.unstack(drawn if rows is None else tf.gather(drawn, rows), axis=1)
     light = tf.pow(tf.clip_by_value((images + 1.0) / 2.0, 1 / 255, 1.0), tf.exp(density[:, None]))
@@ -85,7 +85,7 @@ class TaskTrainer(keras.Model):
             rate = Decay(rate, task_updates, later)
         with self._building():
             self.task = task(config.networks)
-            self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step", aggregation=devices.ALIKE)
+            self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step", aggregation=replicas.ALIKE)
             self.task_optimizer = self._optimizer(rate, self.task)
         self.multiple = multiple(self.task)
         self.segment = self._traced(self.segment_step)
@@ -165,42 +165,51 @@ class TaskTrainer(keras.Model):
             This replica's images (n, s, s, 3) float32 in [-1, 1], target bits (n, s, s, 1) uint8, and weights (n,)
             float32.
         """
-        images = signed(devices.share(batch["image"]))
-        return images, devices.share(batch["target"]), tf.ones(tf.shape(images)[0])
+        image, target = replicas.share((batch["image"], batch["target"]))
+        return signed(image), target, tf.ones(tf.shape(image)[0])
 
     def rows(self, batch):
         """Places in the whole batch of the images that `taught` returns, (n,) int32."""
         parts = [tf.range(tf.shape(batch[name])[0]) for name in ("image", "labelled_image") if name in batch]
         synthetic = tf.shape(batch["image"])[0]
-        return tf.concat([devices.share(part) + number * synthetic for number, part in enumerate(parts)], 0)
+        return tf.concat([replicas.share(part) + number * synthetic for number, part in enumerate(parts)], 0)
 
     def segment_step(self, batch, fill=True):
         """Updates the task network: L_R = mean of w(X) loss(X)      [paper, Eq. 2]."""
         self.step.assign_add(1)
         images, target, weights = self.taught(batch, fill)
-        if self.config.schedule.stain:
-            images = stained(images, self.config.schedule.stain, self._seed(2), self.rows(batch))
+        images = self._stained(images, batch)
         with tf.GradientTape() as tape:
-            each, logits = self.task_loss(images, target, training=True)
-            loss = self._mean(weights * each)
+            unweighted, logits = self.segmentation_loss(images, target, training=True)
+            loss = self._mean(losses.task_loss(weights, unweighted))
             scaled = self.task_optimizer.scale_loss(loss)
         self._apply(tape, scaled, self.task, self.task_optimizer)
-        found = tf.cast(logits["segmentation"] > 0, tf.float32)
+        return self._told(unweighted, logits, target, weights)
+
+    def segmentation_loss(self, patch, target, training):
+        """loss(X) of each patch, (b,) float32, and the task network's logits."""
+        logits = self(patch, training=training)
+        return losses.segmentation(logits, truth(target), self.pixels * known(target)), logits
+
+    def _stained(self, images, batch):
+        """The images that `taught` returns, as other laboratories would have stained them, if the schedule says so."""
+        amount = self.config.schedule.stain
+        return stained(images, amount, self._seed(2), self.rows(batch)) if amount else images
+
+    def _told(self, unweighted, logits, target, weights):
+        """What a round tells of the task network, over all replicas."""
+        segmented = tf.cast(logits["segmentation"] > 0, tf.float32)
         true = truth(target)["segmentation"]
-        both, either = devices.summed([tf.reduce_sum(found * true), tf.reduce_sum(found) + tf.reduce_sum(true)])
+        both = tf.reduce_sum(segmented * true)
+        both, either = replicas.summed([both, tf.reduce_sum(segmented) + tf.reduce_sum(true)])
         pixels = tf.cast(tf.size(true), tf.float32) / tf.cast(tf.shape(true)[0], tf.float32)
-        weights = devices.gathered(weights)
+        weights = replicas.gathered(weights)
         return {
-            "task_loss": devices.summed(self._mean(each)) / pixels,  # unweighted, a pixel
+            "task_loss": replicas.summed(self._mean(unweighted)) / pixels,  # a pixel
             "dice": 2.0 * both / tf.maximum(either, 1.0),
             "weight": tf.reduce_mean(weights),
             "effective": effective_share(weights),
         }
-
-    def task_loss(self, patch, target, training):
-        """Task loss of each patch, (b,) float32, and the logits."""
-        logits = self(patch, training=training)
-        return losses.segmentation(logits, truth(target), self.pixels * known(target)), logits
 
     def _seed(self, salt):
         """(2,) int64 seed that depends on the run's seed, the step and a salt for every use."""
@@ -211,5 +220,6 @@ class TaskTrainer(keras.Model):
         return tf.nn.compute_average_loss(values)
 
     def _apply(self, tape, loss, network, optimizer):
+        """One step of an optimiser along the gradient over the whole batch."""
         variables = network.trainable_variables
-        optimizer.apply(devices.averaged(tape.gradient(loss, variables)), variables)
+        optimizer.apply(replicas.averaged(tape.gradient(loss, variables)), variables)

@@ -6,7 +6,7 @@ from models import losses
 from models.discriminator import discriminator
 from models.refiner import refiner
 from models.task import task
-from train.loop import devices, phases
+from train.loop import phases, replicas
 from train.loop.pool import Pool
 from train.loop.task_trainer import TaskTrainer, signed, unsigned
 from train.loop.weighting import Weighting
@@ -37,7 +37,7 @@ class UniversalTrainer(TaskTrainer):
         self.refined, self.weighed = refined and phases.refines(run), refined and phases.weighs(run)
         with self._building():
             self.refiner, self.discriminator = refiner(config.networks), discriminator(config.networks)
-            self.seen = tf.Variable([0.0, 0.0], False, name="seen", aggregation=devices.ALIKE)  # refined, real, by D
+            self.seen = tf.Variable([0.0, 0.0], False, name="seen", aggregation=replicas.ALIKE)  # refined, real, by D
             self.weighting = Weighting(config.losses)
             self.refiner_optimizer = self._optimizer(schedule.refiner_rate, self.refiner)
             self.discriminator_optimizer = self._optimizer(schedule.discriminator_rate, self.discriminator)
@@ -107,48 +107,82 @@ class UniversalTrainer(TaskTrainer):
         """Updates the refiner: L_G = alpha L_reg + beta L_real + gamma L_hard      [paper, Eq. 6]."""
         self.step.assign_add(1)
         settings = self.config.losses
-        synthetic, reference = (signed(devices.share(batch[name])) for name in ("image", "reference"))
-        target = devices.share(batch["target"])
+        synthetic, reference, target = self.painted(batch)
         with tf.GradientTape() as tape:
             refined = self.refiner({"synthetic": synthetic, "reference": reference}, training=True)
             logits = self.discriminator({"patch": refined, "reference": reference}, training=False)
             near = self._mean(losses.regularisation(synthetic, refined, settings.l1, settings.l2))
             real = self._mean(losses.realism(logits, settings.realism))
-            hard = -self._mean(self.task_loss(refined, target, training=False)[0])
-            loss = settings.alpha * near + settings.beta * real + settings.gamma * hard
+            hard = -self._mean(self.segmentation_loss(refined, target, training=False)[0])
+            loss = losses.refiner_loss(near, real, hard, settings.alpha, settings.beta, settings.gamma)
             scaled = self.refiner_optimizer.scale_loss(loss)
         self._apply(tape, scaled, self.refiner, self.refiner_optimizer)
         if fill:
             self._keep(refined, batch, slice(None, batch["image"].shape[0] // 2))
-        return devices.summed({"refiner_loss": loss, "regularisation": near, "realism": real, "hard": hard})
+        return replicas.summed({"refiner_loss": loss, "regularisation": near, "realism": real, "hard": hard})
 
     def discriminate_step(self, batch, fill=True):
-        """Updates the discriminator: real pairs (S', S) in random order against refined pairs (X, S).
-
-        There may be more of the one than of the other, in total an even number; the shorter goes with the first
-        references.
-        """
+        """Updates the discriminator: L_D = - mean log D(S', S) - mean log(1 - D(X, S))      [paper, Sec. 4.2]."""
         self.step.assign_add(1)
-        pairs, images = batch["real"].shape[0], batch["image"].shape[0]
-        fake = self.mixed({name: tensor[:images] for name, tensor in batch.items()}, fill)
-        swap = tf.random.stateless_uniform((pairs, 1, 1, 1), self._seed(1)) < 0.5
-        one, other = batch["real"], batch["reference"][:pairs]
-        one, other = tf.where(swap, other, one), tf.where(swap, one, other)
-        patches = signed(tf.concat([devices.share(one), devices.share(fake["image"])], 0))
-        references = signed(tf.concat([devices.share(other), devices.share(fake["reference"])], 0))
-        count = pairs // devices.replicas()
+        patches, references, real = self.pairs(batch, fill)
         with tf.GradientTape() as tape:
             logits = self.discriminator({"patch": patches, "reference": references}, training=True)
-            right = tf.concat([logits[:count], -logits[count:]], 0)  # for the truth; a cross-entropy knows no more
+            right = tf.concat([logits[:real], -logits[real:]], 0)  # for the truth; a cross-entropy knows no more
             half, rest = tf.split(right, 2)
             loss = self._mean(losses.discrimination(half, -rest, self.config.losses.realism))
             scaled = self.discriminator_optimizer.scale_loss(loss)
         self._apply(tape, scaled, self.discriminator, self.discriminator_optimizer)
-        self.seen.assign_add(tf.constant([images, pairs], tf.float32))
-        both = tf.concat([devices.gathered(logits[:count]), devices.gathered(logits[count:])], 0)
-        self.weighting.observe(both, pairs, self.ratio())
+        self._observe(logits, real, batch)
         accuracy = self._mean(tf.cast(losses.real_probability(right) > 0.5, tf.float32))
-        return devices.summed({"discriminator_loss": loss, "accuracy": accuracy})
+        return replicas.summed({"discriminator_loss": loss, "accuracy": accuracy})
+
+    def painted(self, batch):
+        """What the refiner learns from.
+
+        Args:
+            batch: as for the class.
+
+        Returns:
+            This replica's initial patches and references, (n, s, s, 3) float32 in [-1, 1], and target bits,
+            (n, s, s, 1) uint8.
+        """
+        image, reference, target = replicas.share([batch[name] for name in ("image", "reference", "target")])
+        return signed(image), signed(reference), target
+
+    def pairs(self, batch, fill):
+        """What the discriminator learns from: real pairs (S', S) in random order, and then refined pairs (X, S).
+
+        There may be more of the one than of the other, in total an even number; the shorter goes with the first
+        references.
+
+        Args:
+            batch: dict of uint8 tensors.
+            fill: whether fresh refined patches are kept in the history.
+
+        Returns:
+            This replica's patches and references, (n, s, s, 3) float32 in [-1, 1], and how many of them are real.
+        """
+        count, images = batch["real"].shape[0], batch["image"].shape[0]
+        refined = self.mixed({name: tensor[:images] for name, tensor in batch.items()}, fill)
+        swap = tf.random.stateless_uniform((count, 1, 1, 1), self._seed(1)) < 0.5
+        one, other = batch["real"], batch["reference"][:count]
+        real = tf.where(swap, other, one), tf.where(swap, one, other)
+        both = zip(replicas.share(real), replicas.share((refined["image"], refined["reference"])), strict=True)
+        patches, references = (signed(tf.concat(parts, 0)) for parts in both)
+        return patches, references, count // replicas.count()
+
+    def _observe(self, logits, real, batch):
+        """Counts what the discriminator has seen, and brings the weights' estimates up to date by its answers.
+
+        Args:
+            logits: of this replica's pairs.
+            real: how many of them are real.
+            batch: the whole one.
+        """
+        images, pairs = batch["image"].shape[0], batch["real"].shape[0]
+        self.seen.assign_add(tf.constant([images, pairs], tf.float32))
+        answers = tf.concat([replicas.gathered(logits[:real]), replicas.gathered(logits[real:])], 0)
+        self.weighting.observe(answers, pairs, self.ratio())
 
     def taught(self, batch, fill):
         """Refined patches with their importance weights, and the real labelled ones, if there are any, with 1.
@@ -160,20 +194,20 @@ class UniversalTrainer(TaskTrainer):
         Returns:
             As `TaskTrainer.taught`.
         """
-        patches = {name: devices.share(tensor) for name, tensor in self.mixed(batch, fill).items()}
+        patches = replicas.share(self.mixed(batch, fill))
         images, target = signed(patches["image"]), patches["target"]
         weights = self.weight(images, signed(patches["reference"]))
         if "labelled_image" not in batch:
             return images, target, weights
-        real, known = signed(devices.share(batch["labelled_image"])), devices.share(batch["labelled_target"])
+        real, known = replicas.share((batch["labelled_image"], batch["labelled_target"]))
         weights = tf.concat([weights, tf.ones(tf.shape(real)[0])], 0)
-        return tf.concat([images, real], 0), tf.concat([target, known], 0), weights
+        return tf.concat([images, signed(real)], 0), tf.concat([target, known], 0), weights
 
     def _keep(self, refined, batch, rows):
         """Puts some rows of a refined batch, of which every replica has its share, into the pool."""
-        images = devices.gathered(unsigned(refined))
+        images = replicas.gathered(unsigned(refined))
         kept = {"image": images, "reference": batch["reference"], "target": batch["target"]}
-        devices.once(self.pool.put, {name: tensor[rows] for name, tensor in kept.items()}, self._seed(3))
+        replicas.once(self.pool.put, {name: tensor[rows] for name, tensor in kept.items()}, self._seed(3))
 
     def mixed(self, batch, fill):
         """A batch that is half freshly refined and half drawn from the history [release].
@@ -198,7 +232,7 @@ class UniversalTrainer(TaskTrainer):
             lambda: self._refined(batch, slice(half, None), alone=True),
         )
         if fill:
-            devices.once(self.pool.put, fresh, self._seed(5))
+            replicas.once(self.pool.put, fresh, self._seed(5))
         return {name: tf.concat([fresh[name], rest[name]], 0) for name in fresh}
 
     def _refined(self, batch, rows, alone=False):
@@ -209,4 +243,4 @@ class UniversalTrainer(TaskTrainer):
 
         some = {name: batch[name][rows] for name in ("image", "reference", "target")}
         pair = some["image"], some["reference"]
-        return {**some, "image": refined(*pair) if alone else devices.spread(refined, *pair)}
+        return {**some, "image": refined(*pair) if alone else replicas.spread(refined, *pair)}

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from models.importance import importance, log_odds, shuffled
-from train.loop import devices
+from train.loop import replicas
 
 MEMORY = 0.99  # share of what is known that a step leaves: about the last 100 steps count; ours
 ESTIMATES = ("line", "mass")  # what weights are made of
@@ -36,7 +36,7 @@ class Weighting(tf.Module):
         """
         super().__init__()
         self.losses = losses
-        settings = {"trainable": False, "aggregation": devices.ALIKE}
+        settings = {"trainable": False, "aggregation": replicas.ALIKE}
         self.line = tf.Variable([0.0, 1.0], name="line", **settings)
         self.precision = tf.Variable(STRENGTH * tf.eye(2), name="precision", **settings)
         self.mass = tf.Variable([STRENGTH, STRENGTH], name="mass", **settings)

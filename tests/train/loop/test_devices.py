@@ -16,7 +16,7 @@ import tensorflow as tf
 from hou_synth import config
 from tests.paths import ROOT
 from train import universal
-from train.loop import devices
+from train.loop import devices, replicas
 
 TINY = (
     "--preset quick --refiner-blocks 1 --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 4 --pool 8 "
@@ -153,12 +153,12 @@ def test_precision_is_left_as_it_was_even_after_an_error():
 
 def test_one_replica_has_all_rows():
     rows = tf.range(5)
-    assert devices.replicas() == 1 and devices.share(rows) is rows and devices.gathered(rows) is rows
-    assert devices.spread(lambda x: 2 * x, rows).numpy().tolist() == [0, 2, 4, 6, 8]
-    assert devices.summed({"a": 3}) == {"a": 3} and devices.averaged([3]) == [3]
+    assert replicas.count() == 1 and replicas.share(rows) is rows and replicas.gathered(rows) is rows
+    assert replicas.spread(lambda x: 2 * x, rows).numpy().tolist() == [0, 2, 4, 6, 8]
+    assert replicas.summed({"a": 3}) == {"a": 3} and replicas.averaged([3]) == [3]
 
 
-def replicas(count, chief=True):
+def strategy(count, chief=True):
     extended = types.SimpleNamespace(should_checkpoint=chief)
     return types.SimpleNamespace(num_replicas_in_sync=count, extended=extended)
 
@@ -170,18 +170,18 @@ def replicas(count, chief=True):
 def test_what_replicas_cannot_share_is_refused(changes, labelled, word):
     schedule = config.preset("quick", **changes).schedule
     with pytest.raises(ValueError, match=rf"Expected.*{word}"):
-        devices.check(replicas(2), schedule, labelled)
-    devices.check(replicas(1), schedule, labelled)
+        devices.check(strategy(2), schedule, labelled)
+    devices.check(strategy(1), schedule, labelled)
 
 
 def test_only_the_chief_writes_into_the_run(tmp_path):
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     (run / "config.json").write_text("{}")
-    with devices.folder(replicas(2), run, True) as folder:
+    with devices.folder(strategy(2), run, True) as folder:
         assert folder == run
     for resume in (True, False):
-        with devices.folder(replicas(2, chief=False), run, resume) as folder:
+        with devices.folder(strategy(2, chief=False), run, resume) as folder:
             assert folder.name == "run" and tmp_path not in folder.parents
             assert (folder / "config.json").exists() == (folder / "checkpoints").exists() == resume
         assert not folder.exists()

@@ -230,7 +230,7 @@ def small(monkeypatch):
 
 def loss(trainer, patch, target):
     """Task loss of each patch, (n,)."""
-    return trainer.task_loss(patch, target, training=False)[0].numpy()
+    return trainer.segmentation_loss(patch, target, training=False)[0].numpy()
 
 
 def moved(trainer, batch, distance):
