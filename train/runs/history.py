@@ -51,11 +51,32 @@ class Rounds(keras.callbacks.Callback):
 
 
 def lines(path):
-    """Lines of a file of `Rounds` as lists of texts, its header first; without one that is half written."""
+    """Lines of a file of `Rounds` as lists of texts, its header first; without one that is half written.
+
+    Raises:
+        ValueError: naming the file, if it holds something else.
+    """
     if not path.exists():
         return []
-    whole = [text for text in path.read_text(encoding="utf-8").splitlines(keepends=True) if text.endswith("\n")]
-    return list(csv.reader(whole))
+    try:
+        whole = [text for text in path.read_text(encoding="utf-8").splitlines(keepends=True) if text.endswith("\n")]
+        table = list(csv.reader(whole, strict=True))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"Expected the rounds of a phase in CSV. Received: {path} ({error}).") from None
+    for number, line in enumerate(table):
+        if len(line) != len(table[0]) or not (_numbers(line) if number else line[0] == "round"):
+            raise ValueError(
+                f"Expected the rounds of a phase in CSV. Received: {path} with {line} in line {number + 1}."
+            )
+    return table
+
+
+def _numbers(line):
+    """Whether a line is the number of a round and its values."""
+    try:
+        return int(line[0]) > 0 and len([float(value) for value in line]) > 1
+    except ValueError:
+        return False
 
 
 def read(path):

@@ -42,8 +42,16 @@ def consider(run, phase):
 
 
 def scores(folder):
-    """Name of a phase -> parts of the criterion after it; empty before the first."""
-    return record.optional(folder / SCORES, dict[str, dict[str, float]])
+    """Name of a phase -> parts of the criterion after it; empty before the first.
+
+    Raises:
+        ValueError: if `criterion.json` is damaged.
+    """
+    phases = record.optional(folder / SCORES, dict[str, dict[str, float]])
+    for phase, parts in phases.items():
+        if "criterion" not in parts:
+            raise ValueError(f"Expected the criterion after each phase. Received: {folder / SCORES}, none of {phase}.")
+    return phases
 
 
 def kept(phases):

@@ -38,6 +38,17 @@ def test_a_phase_that_begins_anew_forgets_an_earlier_attempt(tmp_path):
     assert (tmp_path / "a.csv").read_text() == "round,loss,dice\n1,1,0.5\n"
 
 
+@pytest.mark.parametrize("text", ["round,loss\n1,x\n", "round,loss\n1\n", "loss\n0.1\n", "\n", "round,loss\n1,2\xff\n"])
+def test_a_damaged_file_is_one_line_that_names_it(tmp_path, text):
+    path = tmp_path / "1_task.csv"
+    path.write_text(text, encoding="latin-1")
+    for use in (history.read, lambda path: history.Rounds(path, 1).on_train_begin()):
+        with pytest.raises(ValueError, match="1_task.csv") as error:
+            use(path)
+        assert "\n" not in str(error.value)
+    assert path.read_text(encoding="latin-1") == text
+
+
 def test_no_file_is_no_history(tmp_path):
     assert history.read(tmp_path / "none.csv") == {}
 

@@ -131,3 +131,11 @@ def test_without_a_tile_that_is_large_enough_nothing_is_chosen(bank, tmp_path):
     small = types.SimpleNamespace(tiles=[types.SimpleNamespace(image=np.zeros((100, 300, 3), np.uint8))])
     kept_state.consider(Run(tmp_path, small, types.SimpleNamespace(config=SETTINGS)), "task")
     assert kept_state.scores(tmp_path) == {} and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["[]", '{"task": 1}', '{"task": {}}', '{"task": {"criterion": "high"}}', "{"])
+def test_damaged_parts_of_the_criterion_are_one_line_that_names_the_file(tmp_path, text):
+    (tmp_path / "criterion.json").write_text(text)
+    with pytest.raises(ValueError, match="criterion.json") as error:
+        kept_state.scores(tmp_path)
+    assert "\n" not in str(error.value)
