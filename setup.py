@@ -28,7 +28,7 @@ setup(
         "matplotlib>=3.8",
         "tensorboard>=2.16",
         "tensorflow-serving-api>=2.13",  # warm-up requests in exports, gRPC; follows TensorFlow's version
-        "requests>=2.31",
+        "aiohttp>=3.11",
         "openslide-python>=1.3",
         "openslide-bin>=4.0",  # the library itself, so that slides open without a system package
         "tqdm>=4.60",
@@ -41,6 +41,8 @@ setup(
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3.5",
+            "requests>=2.31",
+            "trustme>=1",
             "ruff>=0.8",
             "dask[distributed]>=2024.1",
             "tf2onnx>=1.16",

@@ -76,20 +76,21 @@ def load(path=None):
     return Model(_network(path), thresholds(path), identity(path), document)
 
 
-def served(server, name=released.NAME, timeout=TIMEOUT):
+def served(server, name=released.NAME, timeout=TIMEOUT, authorities=None):
     """The `Model` behind TensorFlow Serving.
 
     Args:
-        server: `http://HOST:PORT` or `https://...` (REST), or `grpc://HOST:PORT`.
+        server: `http://HOST:PORT` or `https://...` (REST), or `grpc://HOST:PORT` or `grpcs://...` (with TLS).
         name: `NAME`, whose highest available version is taken, or `NAME/VERSION`.
-        timeout: seconds for one request.
+        timeout: seconds for one request, until its answer is complete.
+        authorities: PEM file of the certificate authorities to trust; None for the usual ones.
 
     Raises:
         ValueError: if the server, the model, the version or its signatures are not what is expected.
     """
     from hou_synth.serving import client  # here, so that a SavedModel needs none of what a server needs
 
-    network = client.load(server, name, timeout=timeout)
+    network = client.load(server, name, timeout=timeout, authorities=authorities)
     return Model(
         network,
         network.settings,

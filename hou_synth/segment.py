@@ -136,7 +136,12 @@ def arguments(argv):
     parser.add_argument(
         "--out", type=pathlib.Path, default=pathlib.Path("segmented"), help="folder for the results [segmented]"
     )
-    parser.add_argument("--server", metavar="URL", help="TensorFlow Serving: http://host:8501 or grpc://host:8500")
+    parser.add_argument(
+        "--server", metavar="URL", help="TensorFlow Serving: http(s)://host:8501 or grpc(s)://host:8500"
+    )
+    parser.add_argument(
+        "--ca", metavar="FILE", help="PEM file of the certificate authorities that an encrypted --server is trusted by"
+    )
     parser.add_argument(
         "--parallel", type=int, help=f"calls of the network at once, by default 1, with --server {model.PARALLEL}"
     )
@@ -153,6 +158,8 @@ def arguments(argv):
     args = parser.parse_args(argv)
     if args.timeout is not None and not (args.server and args.timeout > 0):
         raise ValueError(f"Expected --timeout of over 0 seconds, and --server. Received: {args.timeout}.")
+    if args.ca and not args.server:
+        raise ValueError(f"Expected --ca with --server. Received: --ca {args.ca} alone.")
     if args.parallel is not None and args.parallel < 1:
         raise ValueError(f"Expected --parallel of at least 1. Received: {args.parallel}.")
     return args
@@ -188,7 +195,7 @@ def main(argv=None):
     if not args.overwrite:
         refuse_existing(slides, args.out)
     if args.server:
-        loaded = model.served(args.server, args.model or released.NAME, args.timeout or model.TIMEOUT)
+        loaded = model.served(args.server, args.model or released.NAME, args.timeout or model.TIMEOUT, args.ca)
     else:
         loaded = hou_synth.load(args.model)
     if args.parallel:

@@ -12,6 +12,7 @@ import http.server
 import json
 import pathlib
 import re
+import ssl
 import threading
 import time
 from concurrent import futures
@@ -71,10 +72,11 @@ class Core:
         models: dict of name -> dict of version -> `Version`.
         requests: list of (what, model, version).
         tricks: functions that the next predictions meet first, one each; they take the interface's handler.
+        always: dict of what is asked for ("status", "metadata", "predict") -> function that every such request meets.
     """
 
     def __init__(self, **folders):
-        self.models, self.requests, self.tricks = {}, [], collections.deque()
+        self.models, self.requests, self.tricks, self.always = {}, [], collections.deque(), {}
         self.lock = threading.Lock()
         for name, folder in folders.items():
             versions = [path for path in pathlib.Path(folder).iterdir() if path.name.isdecimal()]
@@ -84,7 +86,7 @@ class Core:
         """Notes a request; the misbehaviour that it shall meet, or None."""
         with self.lock:
             self.requests.append((what, model, version))
-            return self.tricks.popleft() if what == "predict" and self.tricks else None
+            return self.tricks.popleft() if what == "predict" and self.tricks else self.always.get(what)
 
     def count(self, what="predict"):
         """Number of requests of a kind."""
@@ -186,9 +188,9 @@ class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request, context):
         name, version = specified(request)
-        trick = self.core.trick("predict", name, version)
-        if trick:
-            trick(context)
+        said = met(self.core.trick("predict", name, version), context)
+        if isinstance(said, predict_pb2.PredictResponse):
+            return said
         with aborting(context):
             found, number = self.core.find(name, version)
             signature = request.model_spec.signature_name or DEFAULT
@@ -203,7 +205,9 @@ class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def GetModelMetadata(self, request, context):
         name, version = specified(request)
-        self.core.trick("metadata", name, version)
+        said = met(self.core.trick("metadata", name, version), context)
+        if said:
+            return said
         with aborting(context):
             answer = get_model_metadata_pb2.GetModelMetadataResponse()
             answer.metadata["signature_def"].Pack(self.core.metadata(name, version)[1])
@@ -218,9 +222,24 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
 
     def GetModelStatus(self, request, context):
         name, version = specified(request)
-        self.core.trick("status", name, version)
+        said = met(self.core.trick("status", name, version), context)
         with aborting(context):
-            return self.core.status(name, version)
+            return said or self.core.status(name, version)
+
+
+def met(trick, context):
+    """What a trick says instead of the answer of gRPC, if it is one."""
+    return trick and trick(context)
+
+
+def answered(code, text, **headers):
+    """Trick: another answer over REST."""
+
+    def trick(handler):
+        handler.send(code, text, "application/json" if text.startswith(("{", "[")) else "text/html", **headers)
+        return True
+
+    return trick
 
 
 def specified(request):
@@ -325,16 +344,29 @@ class StandIn:
         rest, grpc: addresses.
     """
 
-    def __init__(self, core, port=0, grpc_port=0):
+    def __init__(self, core, port=0, grpc_port=0, certificate=None):
+        """Takes the ports, 0 for any that is free, and a `trustme.LeafCert` for TLS."""
         self.core = core
         self._http = http.server.ThreadingHTTPServer(("127.0.0.1", port), Rest)
         self._http.core, self._http.daemon_threads = core, True
+        secure = ""
+        if certificate:
+            secure, context = "s", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            certificate.configure_cert(context)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         unlimited = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
         self._grpc = grpc.server(futures.ThreadPoolExecutor(8), options=unlimited)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(core), self._grpc)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(core), self._grpc)
-        self.rest = f"http://127.0.0.1:{self._http.server_port}"
-        self.grpc = f"grpc://127.0.0.1:{self._grpc.add_insecure_port(f'127.0.0.1:{grpc_port}')}"
+        self.rest = f"http{secure}://127.0.0.1:{self._http.server_port}"
+        self.grpc = f"grpc{secure}://127.0.0.1:{self._port(f'127.0.0.1:{grpc_port}', certificate)}"
+
+    def _port(self, address, certificate):
+        if not certificate:
+            return self._grpc.add_insecure_port(address)
+        chain = b"".join(part.bytes() for part in certificate.cert_chain_pems)
+        pair = certificate.private_key_pem.bytes(), chain
+        return self._grpc.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
     def __enter__(self):
         self._grpc.start()

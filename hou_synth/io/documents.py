@@ -10,6 +10,19 @@ TOLD = 3  # mistakes of a document that an error names; ours
 LONGEST = 60  # characters of a place in a document that are shown; ours
 
 
+class Malformed(ValueError):
+    """JSON that is not what is expected.
+
+    Attributes:
+        mistake: what is wrong with it, in a few words.
+    """
+
+    def __init__(self, source, mistake):
+        """Makes the message."""
+        super().__init__(f"Expected JSON of the form that is read here. Received: {source} ({mistake}).")
+        self.mistake = mistake
+
+
 def read(path, form, extra="ignore", largest=LARGEST):
     """What a JSON file says; as `parse`.
 
@@ -47,7 +60,7 @@ def parse(content, form, source, extra="ignore"):
         A value of the type `form`.
 
     Raises:
-        ValueError: in one line that names the source, if it is not UTF-8, not JSON, nested deeper than 200 levels, or
+        Malformed: in one line that names the source, if it is not UTF-8, not JSON, nested deeper than 200 levels, or
             of another form.
     """
     import pydantic
@@ -59,11 +72,9 @@ def parse(content, form, source, extra="ignore"):
         pydantic_core.from_json(content, allow_inf_nan=False)  # NaN would pass where the form says `object`
         return checked(form).model_validate_json(content, extra=extra).root
     except pydantic.ValidationError as error:
-        raise ValueError(
-            f"Expected JSON of the form that is read here. Received: {source} ({mistakes(error)})."
-        ) from None
+        raise Malformed(source, mistakes(error)) from None
     except ValueError as error:
-        raise ValueError(f"Expected JSON. Received: {source} ({error}).") from None
+        raise Malformed(source, str(error)) from None
 
 
 @functools.cache

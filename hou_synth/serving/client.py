@@ -1,15 +1,19 @@
 """A network that TensorFlow Serving runs, as a SavedModel has a local one."""
 
+import pathlib
+import ssl
 import urllib.parse
 
 import numpy as np
 
 from hou_synth import config, inference, instances
-from hou_synth.serving.errors import Missing, Passing, Unserved
+from hou_synth.serving.errors import Missing, Passing, Unserved, short
 from hou_synth.serving.rest import Rest
 from hou_synth.serving.retries import Attempts
 from hou_synth.serving.rpc import Rpc
 
+DAY = 86400.0  # most seconds for a request; ours
+LISTED = 5  # versions in a message; ours
 COMING = ("START", "LOADING")  # states of a version that will be served
 
 
@@ -82,13 +86,14 @@ class Served:
             ) from error
 
     def checked(self, name, maps, shape):
-        """A map of the answer; `Unserved` unless it has the shape of the request and finite values."""
+        """A map of the answer; `Unserved` unless it has the shape of the request and its values are probabilities."""
         if name not in maps:
-            raise Unserved(f"Expected output {name} of {self.identity}. Received: {', '.join(maps) or 'none'}.")
+            raise Unserved(f"Expected output {name} of {self.identity}. Received: {short(', '.join(maps)) or 'none'}.")
         if maps[name].shape != shape:
             raise Unserved(f"Expected {name} of shape {shape} of {self.identity}. Received: {maps[name].shape}.")
-        if not np.isfinite(maps[name]).all():
-            raise Unserved(f"Expected finite probabilities of {self.identity}. Received: NaN or infinity in {name}.")
+        low, high = maps[name].min(), maps[name].max()  # NaN, if there is one
+        if not (low >= 0 and high <= 1):
+            raise Unserved(f"Expected probabilities, 0 to 1, of {self.identity}. Received: {name} {low:g} to {high:g}.")
         return maps[name]
 
     def close(self):
@@ -97,25 +102,29 @@ class Served:
         self.interface.close()
 
 
-def load(server, model, timeout=60.0, retries=4):
+def load(server, model, timeout=60.0, retries=4, authorities=None):
     """Network behind TensorFlow Serving.
 
     Args:
-        server: `http://HOST:PORT` or `https://...` (REST), or `grpc://HOST:PORT`.
+        server: `http://HOST:PORT` or `https://...` (REST), or `grpc://HOST:PORT` or `grpcs://...` (with TLS).
         model: `NAME`, whose highest available version is taken, or `NAME/VERSION`. All requests go to this version.
-        timeout: seconds for one request.
+        timeout: seconds for one request, until its answer is complete; at most a day.
         retries: repetitions of a request that fails in passing.
+        authorities: PEM file of the certificate authorities to trust; None for the usual ones.
 
     Returns:
         A `Served`.
 
     Raises:
         Unserved: if the server, the model, the version or its signatures are not what is expected.
+        ValueError, OSError: for numbers or a file that do not fit.
     """
-    if not timeout > 0 or retries < 0:
-        raise ValueError(f"Expected timeout > 0 and retries >= 0. Received: timeout={timeout}, retries={retries}.")
+    if not 0 < timeout <= DAY or retries < 0:
+        raise ValueError(
+            f"Expected 0 < timeout <= {DAY} and retries >= 0. Received: timeout={timeout}, retries={retries}."
+        )
     name, wanted = named(model)
-    reached, attempts = interface(server, name, timeout), Attempts(retries)
+    reached, attempts = interface(server, name, timeout, authorities), Attempts(retries)
     return Served(reached, name, attempts(lambda: pinned(reached, name, wanted)), attempts)
 
 
@@ -127,18 +136,38 @@ def named(model):
     return name, int(version) if slash else None
 
 
-def interface(server, name, timeout):
-    """The `Rest` or `Rpc` of a server's address."""
+def interface(server, name, timeout, authorities=None):
+    """The `Rest` or `Rpc` of a server's address; the arguments are those of `load`."""
     try:
         parts = urllib.parse.urlsplit(server.strip().rstrip("/"))
         complete = parts.hostname and parts.port != 0 and not parts.query and not parts.fragment
     except ValueError:  # a port that is no number
         complete = False
+    certificates = pem(authorities) if authorities else None
     if complete and parts.scheme in ("http", "https"):
-        return Rest(parts.geturl(), name, timeout)
-    if complete and parts.scheme == "grpc" and parts.port and not parts.path and not parts.username:
-        return Rpc(parts.geturl(), name, timeout)
-    raise Unserved(f"Expected a server: http://HOST:8501, https://HOST or grpc://HOST:8500. Received: {server!r}.")
+        context = ssl.create_default_context(cadata=certificates) if certificates else None
+        return Rest(parts.geturl(), name, timeout, context)
+    if complete and parts.scheme in ("grpc", "grpcs") and parts.port and not parts.path and not parts.username:
+        return Rpc(parts.geturl(), name, timeout, certificates)
+    raise Unserved(
+        f"Expected a server: http://HOST:8501, https://HOST, grpc://HOST:8500 or grpcs://HOST:8500. "
+        f"Received: {server!r}."
+    )
+
+
+def pem(path):
+    """Text of a file of certificates.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: naming the file, if it holds none.
+    """
+    try:
+        text = pathlib.Path(path).read_text("ascii")
+        ssl.create_default_context(cadata=text)
+    except (UnicodeDecodeError, ssl.SSLError) as error:
+        raise ValueError(f"Expected certificates in PEM. Received: {path} ({error}).") from None
+    return text
 
 
 def pinned(reached, name, wanted):
@@ -167,8 +196,9 @@ def known(reached):
 
 def listed(states):
     """Versions with their states, for messages."""
-    versions = [f"version {v} {state}{f' ({text})' * bool(text)}" for v, (state, text) in sorted(states.items())]
-    return ", ".join(versions) or "no version"
+    newest = sorted(states.items())[-LISTED:]
+    versions = [f"version {v} {short(state)}{f' ({short(text)})' * bool(text)}" for v, (state, text) in newest]
+    return "..., " * (len(states) > LISTED) + (", ".join(versions) or "no version")
 
 
 def check(signatures, needs, identity):
@@ -184,5 +214,5 @@ def check(signatures, needs, identity):
     ]
     raise Unserved(
         f"Expected signature {name} of {key} {dtype} to {' and '.join(inference.OUTPUTS)} in {identity}. "
-        f"Received: {'; '.join(there) or 'none'}."
+        f"Received: {short('; '.join(there)) or 'none'}."
     )

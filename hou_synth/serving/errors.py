@@ -38,10 +38,21 @@ def own(text):
     return named and f"{named.group().replace('_', ' ')}. Received: {reason(_NAMED.sub('', line))}"
 
 
-def reason(text):
-    """One short line out of a server's text, without the places in TensorFlow's graph."""
-    line = " ".join(_PLACES.sub(" ", str(text)).split())
+def short(text):
+    """One short line out of a server's text."""
+    line = " ".join(str(text).split())
     return line if len(line) <= LONGEST else line[:LONGEST].rstrip() + "..."
+
+
+def reason(text):
+    """The same without the places in TensorFlow's graph."""
+    return short(_PLACES.sub(" ", str(text)))
+
+
+def tls(text):
+    """What is wrong with an encrypted connection."""
+    known = re.search(r"\[SSL[^\]]*\] ([\w :-]+)", str(text))
+    return known[1].strip() if known else reason(text)
 
 
 def down(server, cause):
@@ -73,6 +84,11 @@ def large(server, text):
         f"Expected {server} to take a request of this size; raise its limit, or that of a proxy before it, or send "
         f"smaller windows or batches. Received: {text}."
     )
+
+
+def endless(server, largest):
+    """An answer is far larger than what is asked for."""
+    return Unserved(f"Expected an answer of {server} of at most {largest} bytes. Received: a longer one.")
 
 
 def refused(server, code, text):

@@ -8,17 +8,19 @@ import base64
 import email.utils
 import json
 import re
-import threading
 import time
 import urllib.parse
 
 import cv2
 import numpy as np
-import requests
 
-from hou_synth.serving import errors
+from hou_synth import inference
+from hou_synth.io import documents
+from hou_synth.serving import answers, errors
+from hou_synth.serving.exchange import Exchange
 
-CONNECTING = 10.0  # most seconds until a connection stands; ours
+LARGEST = documents.LARGEST  # bytes of an answer besides its maps
+NUMBER = 40  # most bytes of a number in an answer, with its brackets; ours
 _ARRAYS = re.compile(rb'"(\w+)"\s*:\s*(\[[^"{}]*\])')  # name and numbers of each output
 
 
@@ -32,105 +34,104 @@ class Rest:
 
     needs = ("encoded", "image_bytes", "DT_STRING")
 
-    def __init__(self, url, name, timeout):
+    def __init__(self, url, name, timeout, context=None):
         """Keeps the addresses.
 
         Args:
             url: `http://host:port`, with a path if TensorFlow Serving is behind a proxy's.
             name: of the model.
-            timeout: seconds for one request.
+            timeout: seconds for one request, from the look-up of its address to the last byte of its answer.
+            context: `ssl.SSLContext` that says which certificates are trusted; None for the system's.
         """
         parts = urllib.parse.urlsplit(url)
         self.server = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self.model = f"{url}/v1/models/{urllib.parse.quote(name, safe='')}"
         self.timeout = timeout
-        self._threads = threading.local()
+        self._exchange = Exchange(self.server, timeout, context or True)
 
     def states(self):
         """Dict of version -> (state, text of its error) of every version that the server knows."""
-        answer = self._json(self._request("GET", ""), "model_version_status")
-        return {int(v["version"]): (v["state"], v.get("status", {}).get("error_message", "")) for v in answer}
+        statuses = self._read(self._request("GET", ""), answers.Statuses).model_version_status
+        return {status.version: (status.state, status.status.get("error_message", "")) for status in statuses}
 
     def signatures(self, version):
         """Dict of signature -> (dict of input -> type, names of its outputs)."""
-        answer = self._json(self._request("GET", f"/versions/{version}/metadata"), "metadata")
+        answer = self._read(self._request("GET", f"/versions/{version}/metadata"), answers.Metadata)
         return {
-            name: ({key: tensor["dtype"] for key, tensor in one["inputs"].items()}, set(one["outputs"]))
-            for name, one in answer["signature_def"]["signature_def"].items()
-            if "inputs" in one and "outputs" in one
+            name: ({key: tensor.dtype for key, tensor in signature.inputs.items()}, set(signature.outputs))
+            for name, signature in answer.metadata.signature_def.signature_def.items()
+            if signature.inputs is not None and signature.outputs is not None
         }
 
     def maps(self, version, images):
         """Dict of output -> float32 array of windows (b, h, w, 3) uint8 RGB."""
         windows = [{"b64": base64.b64encode(png(image)).decode()} for image in images]
-        response, found = self._predict(version, "encoded", windows), {}
+        shape, outputs = images.shape[1:3], {}
+        largest = LARGEST + NUMBER * len(images) * len(inference.OUTPUTS) * most(shape)
+        answer = self._predict(version, "encoded", windows, largest)
         try:
-            for name, text in _ARRAYS.findall(response.content):
-                found.setdefault(name.decode(), []).append(numbers(text, (*images.shape[1:3], 1)))
-            maps = {name: cut(np.stack(arrays), images.shape[1:3]) for name, arrays in found.items()}
-        except (ValueError, TypeError) as error:
-            raise self._foreign(response, "predictions") from error
+            for name, text in _ARRAYS.findall(answer.content):
+                outputs.setdefault(name.decode(), []).append(numbers(text, (*shape, 1)))
+            maps = {name: cut(np.stack(arrays), shape) for name, arrays in outputs.items()}
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise self._foreign(answer, "predictions that are not arrays of numbers") from error
         if not maps:
-            raise self._foreign(response, "predictions")
+            raise self._foreign(answer, "no predictions")
         return maps
 
     def documents(self, version, names):
         """Texts of files of the model's `assets.extra`."""
-        return self._json(self._predict(version, "document", names), "predictions")
+        answer = self._predict(version, "document", names)
+        texts = self._read(answer, answers.Texts).predictions
+        if len(texts) != len(names):
+            raise self._foreign(answer, f"{len(texts)} predictions for {len(names)}")
+        return texts
 
     def close(self):
-        """Nothing is left open: connections end with their threads."""
+        """Ends requests that are under way."""
+        self._exchange.close()
 
-    def _predict(self, version, signature, rows):
+    def _predict(self, version, signature, rows, largest=LARGEST):
         # In rows, as answers in columns are indented number by number, which makes them five times as long.
-        body = {"signature_name": signature, "instances": rows}
-        return self._request("POST", f"/versions/{version}:predict", json=body)
+        body = json.dumps({"signature_name": signature, "instances": rows}).encode()
+        return self._request("POST", f"/versions/{version}:predict", largest, body)
 
-    def _request(self, method, path, **body):
-        if not hasattr(self._threads, "session"):
-            self._threads.session = requests.Session()
-        limits = (min(self.timeout, CONNECTING), self.timeout)
-        send = self._threads.session.request
-        try:
-            response = send(method, self.model + path, timeout=limits, allow_redirects=False, **body)
-        except requests.ReadTimeout as error:
-            raise errors.slow(self.server, self.timeout) from error
-        except requests.exceptions.SSLError as error:
-            raise errors.foreign(self.server, f"no trusted TLS, {tls(error)}") from error
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise errors.down(self.server, broken(error)) from error
-        except requests.RequestException as error:
-            raise errors.foreign(self.server, errors.reason(error)) from error
-        if response.status_code != 200:
-            raise self._failure(response)
-        return response
+    def _request(self, method, path, largest=LARGEST, body=None):
+        answer = self._exchange(method, self.model + path, largest, body)
+        if answer.code != 200:
+            raise self._failure(answer)
+        return answer
 
-    def _failure(self, response):
-        code, text = response.status_code, error_text(response)
-        said = f"error {code}, {errors.reason(text or response.reason)}"
+    def _failure(self, answer):
+        code, text = answer.code, error_text(answer)
+        said = f"error {code}, {errors.reason(text or answer.phrase)}"
         if code == 504:
             return errors.slow(self.server, self.timeout, said)
         if code in (429, 502, 503):
-            return errors.busy(self.server, said, seconds(response.headers.get("Retry-After")))
+            return errors.busy(self.server, said, seconds(answer.headers.get("Retry-After")))
         if code == 413:
             return errors.large(self.server, said)
         if code in (401, 403, 407):
             return errors.Unserved(f"Expected to be let in by {self.server}. Received: {said}.")
         if text is None:
-            target = response.headers.get("Location")
-            redirect = f" and a redirect to {target}" if target else ""
+            target = answer.headers.get("Location")
+            redirect = f" and a redirect to {errors.reason(target)}" if target else ""
             return errors.foreign(self.server, f"{said}, without JSON{redirect}")
-        return errors.Missing(text) if code == 404 else errors.refused(self.server, code, text)
+        return errors.Missing(errors.reason(text)) if code == 404 else errors.refused(self.server, code, text)
 
-    def _json(self, response, key):
+    def _read(self, answer, form):
         try:
-            return response.json()[key]
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._foreign(response, key) from error
+            return documents.parse(answer.content, form, self.server)
+        except documents.Malformed as error:
+            raise self._foreign(answer, error.mistake) from error
 
-    def _foreign(self, response, key):
-        kind = response.headers.get("Content-Type", "no type")
-        return errors.foreign(self.server, f"{kind} without {key!r}: {errors.reason(response.text[:1000])!r}")
+    def _foreign(self, answer, mistake):
+        return errors.foreign(self.server, f"{answer} ({mistake})")
+
+
+def most(shape):
+    """Most numbers of a map of a window (height, width); a server that batches adds some, to the largest image."""
+    return max(shape[0] * shape[1], inference.WINDOW**2)
 
 
 def numbers(text, shape):
@@ -142,16 +143,22 @@ def numbers(text, shape):
 
     Returns:
         float32 array, of whatever shape.
+
+    Raises:
+        ValueError, TypeError, OverflowError, RecursionError: for something else, or for far more numbers.
     """
-    flat = np.array(json.loads(b"[" + text.translate(None, b"[]") + b"]"), np.float32)
-    if flat.size == np.prod(shape) and text.count(b"[") == 1 + shape[0] + shape[0] * shape[1]:
-        return flat.reshape(shape)
-    return np.array(json.loads(text), np.float32)
+    if text.count(b",") >= most(shape):
+        raise ValueError(f"Expected a map of shape {shape}. Received: {text.count(b',') + 1} numbers.")
+    flat = json.loads(b"[" + text.translate(None, b"[]") + b"]")
+    regular = len(flat) == np.prod(shape) and text.count(b"[") == 1 + shape[0] + shape[0] * shape[1]
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
+        return np.array(flat, np.float32).reshape(shape) if regular else np.array(json.loads(text), np.float32)
 
 
 def cut(maps, shape):
     """Maps (b, h, w, 1) of windows of a shape; those of a server that batches reach to the largest image it met."""
-    return maps[:, : shape[0], : shape[1]] if maps.shape[1] >= shape[0] and maps.shape[2] >= shape[1] else maps
+    larger = maps.ndim == 4 and maps.shape[1] >= shape[0] and maps.shape[2] >= shape[1]
+    return maps[:, : shape[0], : shape[1]] if larger else maps
 
 
 def png(image):
@@ -159,13 +166,12 @@ def png(image):
     return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def error_text(response):
+def error_text(answer):
     """The text of TensorFlow Serving's error, or None if the answer is not its JSON."""
     try:
-        text = response.json()["error"]
-    except (ValueError, KeyError, TypeError):
+        return documents.parse(answer.content, answers.Failure, "error").error
+    except documents.Malformed:
         return None
-    return text if isinstance(text, str) else None
 
 
 def seconds(header):
@@ -175,26 +181,6 @@ def seconds(header):
     if header.strip().isdecimal():
         return float(header)
     try:
-        until = email.utils.parsedate_to_datetime(header)
-    except ValueError:
+        return max(email.utils.parsedate_to_datetime(header).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
         return 0.0
-    return max(until.timestamp() - time.time(), 0.0)
-
-
-def tls(error):
-    """What is wrong with an encrypted connection."""
-    known = re.search(r"\[SSL[^\]]*\] ([\w :-]+)", str(error))
-    return known[1].strip() if known else errors.reason(error)
-
-
-def broken(error):
-    """Why there is no connection, in a few words."""
-    text = str(error)
-    if isinstance(error, requests.ConnectTimeout):
-        return "no connection in time"
-    if re.search(r"Errno -\d|resolve|getaddrinfo", text):  # numbers of `getaddrinfo` are negative
-        return "unknown host"
-    if "BadStatusLine" in text:
-        return "an answer that is not HTTP, maybe from the port of gRPC"
-    known = re.search(r"Errno \d+\] ([\w ]+)|(Remote end closed connection|IncompleteRead)", text)
-    return (known[1] or known[2]).strip().lower() if known else errors.reason(text)

@@ -92,7 +92,7 @@ def test_a_field_of_another_type_is_named(altered, field, value, told):
 
 def test_nan_is_no_number(altered):
     for value in (math.nan, math.inf):
-        with pytest.raises(ValueError, match=r"Expected JSON\. Received: .*config\.json"):
+        with pytest.raises(ValueError, match=r"Expected JSON of .* Received: .*config\.json"):
             config.load(altered("mean_min", value))
 
 

@@ -224,7 +224,7 @@ class Served:
     def document(self, name):
         return ""
 
-    def load(self, server, model, timeout):
+    def load(self, server, model, timeout, authorities):
         self.loaded = (server, model, timeout)
         return self
 

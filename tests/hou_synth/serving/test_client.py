@@ -1,4 +1,3 @@
-import copy
 import json
 import math
 import re
@@ -18,72 +17,17 @@ import requests
 pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
 
 import grpc
-import keras
 
 import hou_synth
 from hou_synth import config, inference, instances, model
 from hou_synth.serving import client, errors, rest, retries
 from tests import fake_server
+from tests.fake_server import answered
 from tests.paths import ROOT
-from train.serving import signatures
+from tests.refusal import refusal
 
 BINARY = "tensorflow_model_server"  # of TensorFlow Serving; the same tests run on it where it is installed
 BOTH = pytest.mark.parametrize("way", ["rest", "grpc"])
-
-
-def dark(threshold):
-    """A task network to which tissue darker than a threshold is nucleus."""
-    image = keras.Input((None, None, 3))
-    near = keras.layers.AveragePooling2D(3, 1, padding="same")(image)
-    tint = keras.layers.Conv2D(2, 1, kernel_initializer="zeros", name="tint")
-    maps = tint(near)
-    kernel = np.zeros((1, 1, 3, 2), np.float32)
-    kernel[0, 0, 1] = -20, -8
-    tint.set_weights([kernel, np.float32([20 * threshold, 3])])
-    outputs = {name: keras.layers.Conv2D(1, 1, name=name) for name in inference.OUTPUTS}
-    network = keras.Model(image, {name: layer(maps) for name, layer in outputs.items()})
-    for channel, layer in enumerate(outputs.values()):
-        layer.set_weights([np.eye(2, dtype=np.float32)[channel].reshape(1, 1, 2, 1), np.zeros(1, np.float32)])
-    return network
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Folder discs/ with versions 1 and 2, which differ in what is dark."""
-    folder = tmp_path_factory.mktemp("models") / "discs"
-    config.save(config.preset("cpu", area_min=33), folder.parent / "config.json")
-    for version, threshold in {1: -0.2, 2: 0.1}.items():
-        documents = {"config.json": (folder.parent / "config.json").read_text()}
-        signatures.Served(dark(threshold), documents).save(folder / str(version))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def core(folder):
-    return fake_server.Core(discs=folder)
-
-
-@pytest.fixture(scope="module")
-def listening(core):
-    with fake_server.StandIn(core) as server:
-        yield server
-
-
-@pytest.fixture
-def server(listening, core, monkeypatch):
-    """The stand-in with versions 1 and 2, as new."""
-    monkeypatch.setattr(core, "models", {"discs": {n: copy.copy(core.models["discs"][n]) for n in (1, 2)}})
-    core.requests.clear()
-    core.tricks.clear()
-    return listening
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch):
-    """The seconds that would have been waited between attempts."""
-    waits = []
-    monkeypatch.setattr(retries.Attempts, "pause", lambda self, seconds: waits.append(seconds))
-    return waits
 
 
 class Deployed:
@@ -159,29 +103,6 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-@pytest.fixture
-def noise():
-    return np.random.default_rng(0).integers(0, 256, (2, 67, 45, 3), np.uint8)
-
-
-def refusal(call, *content, **options):
-    """The message of the `Unserved` that a call raises; it is one line."""
-    with pytest.raises(client.Unserved) as error:
-        call(*content, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-def http(code, text, **headers):
-    """Trick of the stand-in: another answer."""
-
-    def trick(handler):
-        handler.send(code, text, "application/json" if text.startswith("{") else "text/html", **headers)
-        return True
-
-    return trick
 
 
 def hang_up(handler):
@@ -278,9 +199,9 @@ def test_rest_needs_neither_tensorflow_nor_grpc(server):
 @pytest.mark.parametrize(
     ("way", "trick"),
     [
-        ("rest", http(503, '{"error": "queue is full"}')),
-        ("rest", http(502, "<html>Bad Gateway</html>")),
-        ("rest", http(504, "")),
+        ("rest", answered(503, '{"error": "queue is full"}')),
+        ("rest", answered(502, "<html>Bad Gateway</html>")),
+        ("rest", answered(504, "")),
         ("rest", hang_up),
         ("grpc", aborted("UNAVAILABLE", "queue is full")),
         ("grpc", aborted("RESOURCE_EXHAUSTED", "OOM when allocating tensor")),
@@ -303,7 +224,7 @@ def test_what_passes_is_tried_again(server, core, waits, way, trick, noise):
 
 def test_the_server_says_how_long_to_wait(server, core, waits, noise):
     network = client.load(server.rest, "discs")
-    core.tricks += [http(429, "", Retry_After=7), http(503, "", Retry_After=10**6)]
+    core.tricks += [answered(429, "", Retry_After=7), answered(503, "", Retry_After=10**6)]
     network(noise)
     assert waits == [7, retries.LONGEST]
     assert rest.seconds(None) == rest.seconds("soon") == rest.seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
@@ -324,20 +245,35 @@ def told_at_once(address, core, trick, expected, noise):
 @pytest.mark.parametrize(
     ("trick", "expected"),
     [
-        (http(413, "<html>"), "smaller windows or batches.*error 413"),
-        (http(400, '{"error": "Task size 8 is larger than maximum input batch size 4"}'), "smaller windows.*batch"),
-        (http(500, '{"error": "' + 9 * "Internal: a b c\\n" + 900 * "x" + '"}'), "error 500, Internal: a b c .*xxx"),
-        (http(401, "<html>"), "let in.*error 401"),
-        (http(404, "<html>"), "Expected TensorFlow Serving at http.*error 404.*without JSON"),
-        (http(301, "", Location="https://there/"), "redirect to https://there/"),
-        (http(200, "<html><body>Hello"), "Expected TensorFlow Serving.*text/html without 'predictions': '<html>"),
-        (http(200, '{"predictions": [{"segmentation": [[[0.1], [null'), "Expected TensorFlow Serving at"),
-        (http(200, '{"predictions": [{"segmentation": [[["a"]]]}]}'), "application/json without 'predictions'"),
+        (answered(413, "<html>"), "smaller windows or batches.*error 413"),
         (
-            http(200, '{"predictions": [{"segmentation": [[[0.5]], [[0.5]]]}]}'),
+            answered(400, '{"error": "Task size 8 is larger than maximum input batch size 4"}'),
+            "smaller windows.*batch",
+        ),
+        (
+            answered(500, '{"error": "' + 9 * "Internal: a b c\\n" + 900 * "x" + '"}'),
+            "error 500, Internal: a b c .*xxx",
+        ),
+        (answered(401, "<html>"), "let in.*error 401"),
+        (answered(404, "<html>"), "Expected TensorFlow Serving at http.*error 404.*without JSON"),
+        (answered(301, "", Location="https://there/"), "redirect to https://there/"),
+        (
+            answered(200, "<html><body>Hello"),
+            "Expected TensorFlow Serving.*text/html '<html><body>Hello' .no predictions",
+        ),
+        (
+            answered(200, '{"predictions": [{"segmentation": [[[0.1], [null'),
+            "Expected TensorFlow Serving at",
+        ),
+        (
+            answered(200, '{"predictions": [{"segmentation": [[["a"]]]}]}'),
+            "application/json .*no predictions",
+        ),
+        (
+            answered(200, '{"predictions": [{"segmentation": [[[0.5]], [[0.5]]]}]}'),
             r"shape \(2, 67, 45, 1\).*\(1, 2, 1, 1\)",
         ),
-        (http(200, '{"predictions": [{"other": [0.5]}]}'), "output segmentation.*Received: other"),
+        (answered(200, '{"predictions": [{"other": [0.5]}]}'), "output segmentation.*Received: other"),
     ],
 )
 def test_what_does_not_pass_is_told_at_once(server, core, trick, expected, noise):
@@ -370,7 +306,7 @@ def test_answers_with_numbers_that_are_none(server, core, way, noise, monkeypatc
         )
 
     changed(lambda value: value * np.nan)
-    assert "Expected finite probabilities" in refusal(network, noise)
+    assert "probabilities, 0 to 1, of" in refusal(network, noise)
     changed(lambda value: value[:1])
     assert "Received: (1, 67, 45, 1)" in refusal(network, noise)
     changed(lambda value: np.swapaxes(value, 1, 2) if value.ndim == 4 else value)
@@ -401,12 +337,13 @@ def test_numbers_survive_json(server, core, noise, monkeypatch):
 @BOTH
 def test_slow_server(server, core, way, noise):
     release = threading.Event()
-    network = client.load(getattr(server, way), "discs", timeout=0.2, retries=1)
+    network = client.load(getattr(server, way), "discs", retries=1)
+    network.interface = client.interface(getattr(server, way), "discs", timeout=0.2)
     core.tricks += [lambda handler: release.wait(20)] * 2
     message = refusal(network, noise)
     release.set()
     assert "within 0.2 s; a longer --timeout" in message and "Gave up after 2 attempts" in message
-    core.tricks += [http(504, '{"error": "Deadline"}')] * 2
+    core.tricks += [answered(504, '{"error": "Deadline"}')] * 2
     if way == "rest":
         assert "error 504, Deadline" in refusal(network, noise)
 
@@ -508,7 +445,9 @@ def test_the_models_own_message_is_shown(server, core, noise, monkeypatch):
 )
 def test_what_is_no_address(address):
     message = refusal(client.load, address, "discs")
-    assert "http://HOST:8501, https://HOST or grpc://HOST:8500" in message and repr(address) in message
+    assert (
+        "http://HOST:8501, https://HOST, grpc://HOST:8500 or grpcs://HOST:8500" in message and repr(address) in message
+    )
 
 
 @pytest.mark.parametrize("model", ["", "/1", "discs/", "discs/new", "discs/1/2", "discs/-1"])
@@ -516,9 +455,9 @@ def test_what_is_no_model(model):
     assert "NAME or NAME/VERSION" in refusal(client.load, "http://127.0.0.1:1", model)
 
 
-@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": math.nan}, {"retries": -1}])
+@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": math.nan}, {"timeout": math.inf}, {"retries": -1}])
 def test_wrong_numbers(wrong):
-    with pytest.raises(ValueError, match="timeout > 0 and retries >= 0"):
+    with pytest.raises(ValueError, match=r"0 < timeout <= 86400\.0 and retries >= 0"):
         client.load("http://127.0.0.1:1", "discs", **wrong)
 
 
@@ -536,6 +475,13 @@ def test_only_images_are_sent(server, core, images):
     with pytest.raises(ValueError, match="uint8 images of shape"):
         network(images)
     assert core.requests == []
+
+
+@BOTH
+def test_nothing_is_asked_after_closing(server, way, noise):
+    network = client.load(getattr(server, way), "discs")
+    network.close()
+    assert "Expected an open connection" in refusal(network, noise)
 
 
 class TestInterrupted:
