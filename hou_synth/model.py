@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable
 
 from hou_synth import config, inference, instances, released
+from hou_synth.io import quiet
 
 CARD = "model_card.md"
 CONFIG = "config.json"
@@ -161,7 +162,7 @@ def _document(folder, name):
 def _network(path):
     """Network of a SavedModel: a callable, see `inference`."""
     folder = model_folder(path)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet.tensorflow()
     import tensorflow as tf  # here, so that everything else works without it
 
     try:

@@ -3,9 +3,9 @@
 Needs grpc, tensorflow and tensorflow-serving-api, which are imported at the first use.
 """
 
-import os
 
 from hou_synth import inference
+from hou_synth.io import quiet
 from hou_synth.serving import errors
 
 LARGEST = 2**28  # bytes of an answer: 28 windows of 1088x1088; ours
@@ -34,7 +34,7 @@ class Rpc:
         Raises:
             Unserved: if a package is not installed.
         """
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        quiet.tensorflow()
         try:
             import grpc
             import tensorflow as tf

@@ -60,3 +60,8 @@ else:
     raise SystemExit("no error")
 """
     assert stderr_of(code) == ""
+
+
+def test_the_level_is_set_in_one_place():
+    sources = [path for package in ("hou_synth", "models", "data", "train") for path in (ROOT / package).rglob("*.py")]
+    assert [path.name for path in sources if quiet.LEVEL in path.read_text()] == ["quiet.py"]
