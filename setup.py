@@ -25,6 +25,7 @@ setup(
         "defusedxml>=0.7.1",
         "pydantic>=2.12",
         "tifffile>=2023.7",
+        "pillow>=10.1",  # what an image says about itself: EXIF, frames
         "matplotlib>=3.8",
         "tensorboard>=2.16",
         "tensorflow-serving-api>=2.13",  # warm-up requests in exports, gRPC; follows TensorFlow's version

@@ -23,6 +23,7 @@ WINDOW = 1088  # largest side of a window: one covers a 1000x1000 image and 32 p
 STEP = 32  # sides of windows are multiples of this, which suits up to five pools; ours
 HOLE_MAX = 200  # holes of the baseline's mask up to the area of a nucleus of radius 8 are filled; ours
 OUTPUTS = ("segmentation", "detection")
+ROUNDING = 1e-6  # by which a probability may lie beyond 0 and 1; ours
 AHEAD = 2  # calls that are prepared for each thread; ours
 ENLARGED = 1.25, 2.0  # least and largest factor by which an image of small nuclei is enlarged; ours
 ENLARGED_MAX = 64 * 10**6  # pixels of an enlarged image, about 4 GB of memory; ours
@@ -133,13 +134,16 @@ def called(function, arguments, parallel):
 
 
 def outputs(network, windows):
-    """Both maps of a network as one (b, h, w, 2) array; ValueError if they are not what a network returns."""
+    """Both maps of a network as one (b, h, w, 2) array; ValueError if they are not probabilities of each pixel."""
     maps = network(windows)
     expected = (*windows.shape[:3], 1)
     for name in OUTPUTS:
         shape = np.shape(maps[name]) if name in maps else None
         if shape != expected:
             raise ValueError(f"Expected a network with output {name} of shape {expected}. Received: {shape}.")
+        low, high = np.min(maps[name]), np.max(maps[name])
+        if not -ROUNDING <= low <= high <= 1 + ROUNDING:  # NaN is neither
+            raise ValueError(f"Expected probabilities from 0 to 1 in {name}. Received: {low:g} to {high:g}.")
     return np.concatenate([np.asarray(maps[name], np.float32) for name in OUTPUTS], axis=-1)
 
 

@@ -177,7 +177,10 @@ def _network(path):
     def network(images):
         if not spec.shape.is_compatible_with(images.shape):
             raise ValueError(f"Expected images of shape {spec.shape}. Received: {images.shape}.")
-        maps = model.signatures["serving_default"](images=tf.constant(images))
-        return {name: maps[name].numpy() for name in outputs}
+        try:
+            maps = model.signatures["serving_default"](images=tf.constant(images))
+            return {name: maps[name].numpy() for name in outputs}
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError(f"TensorFlow has none for images of shape {images.shape}") from error
 
     return network

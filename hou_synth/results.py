@@ -8,12 +8,12 @@ import pathlib
 from skimage.segmentation import find_boundaries
 
 from hou_synth import instances
-from hou_synth.io import files, image_files
-from hou_synth.slides import summary
+from hou_synth.io import files, geojson, image_files
 
 OUTLINE = (0, 255, 0)  # colour of the outlines of predicted nuclei, RGB
 OUTPUTS = ("_labels.png", "_labels.tif", "_overlay.png", ".geojson", ".csv")
 MEMBER = "hou_synth"  # of the GeoJSON: the request that gave it, which readers of GeoJSON pass over
+SIZES = "bytes"  # in it: sizes of the other results by name, once all of them are there
 
 
 def overlay(image, nuclei, colour=OUTLINE):
@@ -21,18 +21,6 @@ def overlay(image, nuclei, colour=OUTLINE):
     drawn = image.copy()
     drawn[find_boundaries(nuclei, mode="inner")] = colour
     return drawn
-
-
-def geojson(nuclei, request=None):
-    """Text of a GeoJSON FeatureCollection that QuPath reads: one detection "Nucleus" for each nucleus.
-
-    Args:
-        nuclei: (h, w) integer labels.
-        request: as `request` returns it, to be kept with the outlines.
-    """
-    features = [summary.feature(outline) for outline in instances.polygons(nuclei).values()]
-    kept = {MEMBER: request} if request else {}
-    return json.dumps({"type": "FeatureCollection", **kept, "features": features})
 
 
 def request(path, model, normalised, microns_per_pixel):
@@ -54,7 +42,7 @@ def request(path, model, normalised, microns_per_pixel):
 
 
 def write(stem_path, image, nuclei, wanted):
-    """Writes the results of one image, each atomically; the table is written last, so it says that all are there.
+    """Writes the results of one image, each atomically; the outlines last again, with the sizes of all others.
 
     Args:
         stem_path: path without ending.
@@ -62,14 +50,17 @@ def write(stem_path, image, nuclei, wanted):
         nuclei: (h, w) integer labels.
         wanted: the image's `request`.
     """
-    table = pathlib.Path(f"{stem_path}.csv")
-    table.unlink(missing_ok=True)
-    files.write_text(f"{stem_path}.geojson", geojson(nuclei, wanted))
+    outlines = list(instances.polygons(nuclei).values())
+    collection = pathlib.Path(f"{stem_path}.geojson")
+    files.write_text(collection, geojson.collection(outlines, {MEMBER: wanted}))
     written = image_files.write(stem_path, nuclei)
     for other in {f"{stem_path}{ending}" for ending in OUTPUTS[:2]} - {str(written)}:
         pathlib.Path(other).unlink(missing_ok=True)  # an older label map would contradict the new one
-    files.write_png(f"{stem_path}_overlay.png", overlay(image, nuclei))
+    picture, table = (pathlib.Path(f"{stem_path}{ending}") for ending in ("_overlay.png", ".csv"))
+    files.write_png(picture, overlay(image, nuclei))
     files.write_csv(table, instances.table(nuclei, wanted["microns_per_pixel"]), instances.COLUMNS)
+    sizes = files.sizes([written, picture, table])
+    files.write_text(collection, geojson.collection(outlines, {MEMBER: wanted | {SIZES: sizes}}))
 
 
 def finished(stem_path, wanted):
@@ -92,7 +83,7 @@ def finished(stem_path, wanted):
             f"Expected no older output, or --overwrite. Received: {present[0]} exists, "
             + (f"with another {different[0]}." if kept else "which this request did not give.")
         )
-    return pathlib.Path(f"{stem_path}.csv").exists()
+    return files.as_recorded(kept.get(SIZES), pathlib.Path(stem_path).parent)
 
 
 def _kept(path):

@@ -9,11 +9,12 @@ import os
 import pathlib
 import sys
 
+import cv2
 from tqdm import tqdm
 
 import hou_synth
 from hou_synth import inference, model, released, results
-from hou_synth.io import command, image_files
+from hou_synth.io import command, image_files, locks
 from hou_synth.model import Model
 from hou_synth.slides import summary, tiled, whole_slide
 
@@ -36,14 +37,16 @@ def inputs(arguments):
     """Paths of the images and slides named on the command line; folders stand for those in them.
 
     Raises:
-        ValueError: if something does not exist, a folder has no image, or two images share a stem.
+        ValueError: if something does not exist or has no name, a folder has no image, or two images share a stem.
     """
+    if "" in arguments:
+        raise ValueError("Expected names of images, slides or folders. Received: an empty name.")
     paths = []
     for argument in map(pathlib.Path, arguments):
-        found = sorted({*image_files.find(argument), *whole_slide.find(argument)}) if argument.is_dir() else [argument]
-        if not found or not found[0].is_file():
+        members = {*image_files.find(argument), *whole_slide.find(argument)} if argument.is_dir() else ()
+        if not members and not argument.is_file():
             raise ValueError(f"Expected an image or a slide, or a folder with some. Received: {argument}.")
-        paths += found
+        paths += sorted(members) or [argument]
     stems = {}
     for path in paths:
         if path.stem in stems:
@@ -74,6 +77,14 @@ def segment_image(path, job):
     results.write(job.out / path.stem, image, nuclei, request(path, job))
 
 
+def finished(path, job):
+    """Whether the results of an image are complete; not if it cannot be read, which is told when its turn comes."""
+    try:
+        return results.finished(job.out / path.stem, request(path, job))
+    except OSError:
+        return False
+
+
 def left(paths, slides, job):
     """The images and slides without those images whose results are complete, which is told.
 
@@ -81,7 +92,7 @@ def left(paths, slides, job):
         ValueError: if there are results of another request.
     """
     images = [path for path in paths if path not in slides]
-    done = {path for path in images if results.finished(job.out / path.stem, request(path, job))}
+    done = {path for path in images if finished(path, job)}
     if done:
         print(f"{len(done)} of {len(images)} images are segmented already", file=sys.stderr)
     return [path for path in paths if path not in done]
@@ -99,14 +110,15 @@ def segment_slide(path, job):
     colours = tiled.begin(folder, slide, tiled.request(slide, job.model, job.normalise))
     for partial in leftovers(folder, outputs):
         partial.unlink()
-    if all(output.exists() for output in outputs):
+    if tiled.finished(folder):
         return
     try:
         tiled.segment(job.model, slide, folder, colours)
-    except (ValueError, OSError, KeyboardInterrupt):
+    except (ValueError, OSError, MemoryError, KeyboardInterrupt):
         print(tiled.kept(folder, slide), file=sys.stderr)
         raise
     summary.write(stem_path, folder, slide)
+    tiled.finish(folder, outputs)
 
 
 def leftovers(folder, outputs):
@@ -130,11 +142,13 @@ def arguments(argv):
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_SLIDE", help="file, or a folder of them")
     parser.add_argument(
         "--model",
-        help="SavedModel: saved_models/<name> or <name>/<version>; with --server the NAME or NAME/VERSION it serves "
-        f"(default: the released {released.NAME})",
+        help="SavedModel: saved_models/<name> or <name>/<version>, a program: name only one that you trust; with "
+        f"--server the NAME or NAME/VERSION it serves (default: the released {released.NAME})",
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, default=pathlib.Path("segmented"), help="folder for the results [segmented]"
+        "--out",
+        default="segmented",
+        help="folder for the results, into which one command at a time writes [segmented]",
     )
     parser.add_argument(
         "--server", metavar="URL", help="TensorFlow Serving: http(s)://host:8501 or grpc(s)://host:8500"
@@ -156,6 +170,9 @@ def arguments(argv):
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")
     parser.add_argument("--overwrite", action="store_true", help="replace older results, begin slides anew")
     args = parser.parse_args(argv)
+    if not args.out:
+        raise ValueError("Expected --out with the name of a folder. Received: an empty name.")
+    args.out = pathlib.Path(args.out)
     if args.timeout is not None and not (args.server and args.timeout > 0):
         raise ValueError(f"Expected --timeout of over 0 seconds, and --server. Received: {args.timeout}.")
     if args.ca and not args.server:
@@ -176,6 +193,11 @@ def every(paths, slides, job):
                 raise
             command.complain(f"{path.name}: {error}")
             failures += 1
+        except (MemoryError, cv2.error) as error:
+            if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+                raise
+            command.complain(f"{path.name}: Expected enough memory for it. Received: {error or 'out of memory'}")
+            failures += 1
     return failures
 
 
@@ -195,15 +217,16 @@ def main(argv=None):
     if not args.overwrite:
         refuse_existing(slides, args.out)
     if args.server:
-        loaded = model.served(args.server, args.model or released.NAME, args.timeout or model.TIMEOUT, args.ca)
+        name = released.NAME if args.model is None else args.model
+        loaded = model.served(args.server, name, args.timeout or model.TIMEOUT, args.ca)
     else:
         loaded = hou_synth.load(args.model)
     if args.parallel:
         loaded = dataclasses.replace(loaded, parallel=args.parallel)
     job = Job(loaded, args.out, args.microns_per_pixel, not args.no_normalise, args.overwrite)
-    args.out.mkdir(parents=True, exist_ok=True)
     try:
-        failures = every(paths if job.overwrite else left(paths, slides, job), slides, job)
+        with locks.exclusive(job.out):
+            failures = every(paths if job.overwrite else left(paths, slides, job), slides, job)
     finally:
         loaded.close()
     if failures < len(paths):

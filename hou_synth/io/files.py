@@ -59,6 +59,19 @@ def refuse_existing(path):
         raise ValueError(f"Expected an output that does not exist yet. Received: {path}.")
 
 
+def sizes(paths):
+    """Bytes of files by name, to be recorded when all of them are there."""
+    return {path.name: path.stat().st_size for path in paths}
+
+
+def as_recorded(recorded, folder):
+    """Whether the files of a folder that `sizes` recorded are there with these sizes; not if nothing was recorded."""
+    try:
+        return bool(recorded) and sizes([folder / name for name in recorded]) == recorded
+    except (OSError, TypeError):  # one is gone, or the record is none
+        return False
+
+
 def write_bytes(path, content):
     """Writes bytes to a file, atomically."""
     with replacing(path) as partial:

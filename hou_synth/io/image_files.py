@@ -2,40 +2,54 @@
 
 import io
 import pathlib
+import sys
 
 import cv2
 import numpy as np
+import PIL.ExifTags
+import PIL.Image
 import tifffile
 
 from hou_synth.io import files
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+TIFF = (".tif", ".tiff")
 MAPS = (".png", ".tif", ".tiff", ".npy")
 SUFFIX = "_labels"  # a label map is named <stem of the image>_labels
 DERIVED = (SUFFIX, "_overlay")  # what the commands write beside images and is no image itself
 PNG_MAX = 65535  # largest id of a uint16 PNG
 
 
-def _array(path):
-    """Pixels of a file as they are stored: (h, w) or (h, w, channels), colours as RGB or RGBA."""
+def _read(path, array):
+    """What `array` makes of the content of a file and its ending in lower case."""
     path = pathlib.Path(path)
     data = path.read_bytes()
     try:
-        if path.suffix.lower() == ".npy":
-            return np.load(io.BytesIO(data), allow_pickle=False)
-        if path.suffix.lower() in (".tif", ".tiff"):
-            return _tiff(data)
-        return _decoded(data)
-    except Exception as error:  # the three readers raise types of their own on a damaged file
+        return array(data, path.suffix.lower())
+    except MemoryError:
+        raise
+    except Exception as error:  # the readers raise types of their own on a damaged file
         raise ValueError(f"Expected a readable image. Received: {path} ({error}).") from error
+
+
+def _array(data, ending):
+    """Pixels of a file as they are stored: (h, w) or (h, w, channels), colours as RGB or RGBA."""
+    if ending == ".npy":
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    return _tiff(data) if ending in TIFF else _decoded(data)
 
 
 def _tiff(data):
     """Pixels of a TIFF file: by tifffile, which knows uint32, else by OpenCV, which knows LZW and JPEG."""
     try:
-        return tifffile.imread(io.BytesIO(data))
+        return _stored(data)
     except ValueError:  # tifffile's answer to a compression that needs a further package
         return _decoded(data)
+
+
+def _stored(data):
+    """Pixels of a TIFF file by tifffile."""
+    return tifffile.imread(io.BytesIO(data))
 
 
 def _decoded(data):
@@ -52,8 +66,82 @@ def _decoded(data):
     return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
+def _picture(data, ending):
+    """The first picture of a file as it is to be seen, and how many pages or frames there are."""
+    if ending in TIFF:
+        return _first_page(data)
+    orientation, frames = _header(data)
+    return on_white(_turned(_decoded(data), orientation)), frames
+
+
+def _first_page(data):
+    """`_picture` of a TIFF file. Reduced copies of a page are no further pages."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page, pages = file.pages[0], sum(not page.is_reduced for page in file.pages)
+        fourth = page.extrasamples[0] if page.extrasamples else None
+        inks = page.photometric == tifffile.PHOTOMETRIC.SEPARATED
+        try:
+            pixels = None if inks else page.asarray() if pages > 1 else _stored(data)
+        except ValueError:  # tifffile's answer to a compression that needs a further package
+            pixels = None
+        orientation = page.tags.valueof("Orientation", 1)
+    premultiplied = pixels is None or fourth == tifffile.EXTRASAMPLE.ASSOCALPHA
+    pixels = _decoded(data) if pixels is None else _turned(pixels, orientation)  # OpenCV turns and multiplies itself
+    if fourth == tifffile.EXTRASAMPLE.UNSPECIFIED and pixels.ndim == 3:
+        return pixels[..., :3], pages
+    return on_white(pixels, premultiplied), pages
+
+
+def _header(data):
+    """EXIF orientation, 1 to 8, and number of frames of a PNG or JPEG file; 1 and 1 where Pillow cannot tell them."""
+    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # it is for pixels, which are not decoded here
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "MPO")) as picture:
+            told = picture.format != "PNG" or b"eXIf" in data  # without it Pillow would decode all pixels to find it
+            orientation = picture.getexif().get(PIL.ExifTags.Base.Orientation, 1) if told else 1
+            return orientation, getattr(picture, "n_frames", 1)
+    except Exception:  # of many types, on damage that OpenCV may not mind
+        return 1, 1
+    finally:
+        PIL.Image.MAX_IMAGE_PIXELS = limit
+
+
+def _turned(pixels, orientation):
+    """Pixels (h, w, ...) stored in an EXIF orientation, as they are to be seen."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+
+
+def on_white(pixels, premultiplied=False):
+    """RGB (h, w, 3) of RGBA (h, w, 4) uint8 on white; anything else as it is.
+
+    Args:
+        pixels: array.
+        premultiplied: whether the colours are times alpha already.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 4 or pixels.size == 0:
+        return pixels
+    colours, alpha = pixels[..., :3], pixels[..., 3:]
+    white = 255 - alpha
+    if not white.any():
+        return colours
+    if premultiplied:
+        return np.minimum(colours, alpha) + white
+    blended = np.empty(colours.shape, np.uint8)
+    for row in range(len(pixels)):  # at most 255 * 255 + 127, which uint16 holds
+        products = colours[row].astype(np.uint16) * alpha[row] + np.uint16(255) * white[row] + np.uint16(127)
+        blended[row] = products // 255
+    return blended
+
+
 def image(path):
-    """Reads an image; an alpha channel is dropped.
+    """Reads an image as it is to be seen: turned as its EXIF data say, on white where it is transparent.
+
+    Of a file of several pages or frames the first is read, which is told on stderr. Inks (CMYK) become RGB without a
+    colour profile.
 
     Args:
         path: PNG, JPEG or TIFF file.
@@ -64,10 +152,12 @@ def image(path):
     Raises:
         ValueError: if the file cannot be decoded or is not an 8-bit colour image.
     """
-    pixels = _array(path)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+    pixels, pages = _read(path, _picture)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise ValueError(f"Expected an 8-bit RGB image. Received: {path}, {pixels.dtype} of shape {pixels.shape}.")
-    return np.ascontiguousarray(pixels[..., :3])
+    if pages > 1:
+        print(f"{path}: the first of {pages} pages or frames is used", file=sys.stderr)
+    return np.ascontiguousarray(pixels)
 
 
 def read(path):
@@ -82,7 +172,7 @@ def read(path):
     Raises:
         ValueError: if the file cannot be decoded or does not hold one integer from 0 to 2^31 - 1 a pixel.
     """
-    pixels = _array(path)
+    pixels = _read(path, _array)
     if pixels.ndim != 2 or pixels.dtype.kind not in "uib" or pixels.size == 0:
         raise ValueError(
             f"Expected label map of shape (h, w) with integer ids. "

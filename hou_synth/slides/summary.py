@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from hou_synth import instances
-from hou_synth.io import files
+from hou_synth.io import files, geojson
 from hou_synth.slides import quip
 from hou_synth.slides import whole_slide as slides
 
@@ -15,19 +15,6 @@ OUTPUTS = (".geojson", ".csv", "_overlay.png")
 CELL = 64.0  # microns: side of the squares in which nuclei are counted; ours
 LEGEND = 40  # height of the strip with the scale of the density
 STRENGTH = 0.5  # opacity of the density over the slide
-
-
-def feature(outline):
-    """GeoJSON Feature of a nucleus for QuPath.
-
-    Args:
-        outline: (k, 2) float, x, y in pixels.
-    """
-    return {
-        "type": "Feature",
-        "geometry": {"type": "Polygon", "coordinates": [[*outline.tolist(), outline[0].tolist()]]},
-        "properties": {"objectType": "detection", "classification": {"name": "Nucleus"}},
-    }
 
 
 def write(stem_path, folder, slide):
@@ -52,7 +39,7 @@ def write(stem_path, folder, slide):
         features.write('{"type": "FeatureCollection", "features": [')
         for label, nucleus in enumerate(every(folder, slide), start=1):
             writer.writerow(nucleus | {"label": label})
-            features.write(("\n" if label == 1 else ",\n") + json.dumps(feature(nucleus["polygon"])))
+            features.write(("\n" if label == 1 else ",\n") + json.dumps(geojson.feature(nucleus["polygon"])))
             density[int(nucleus["centroid_y"] / side), int(nucleus["centroid_x"] / side)] += 1
         features.write("\n]}\n")
     files.write_png(f"{stem_path}{OUTPUTS[2]}", picture(slide.overview(), density, slide))

@@ -18,6 +18,7 @@ from hou_synth.slides import whole_slide as slides
 
 FORMAT = 1  # of a folder of tiles
 REQUEST = "request.json"
+FINISHED = "finished.json"  # sizes of what was made of the tiles
 # A tile may still own a nucleus so many pixels at 40X beyond its core: two views of a nucleus may have centroids on
 # either side of a seam, and then both tiles, or none, would own it. Ours.
 BAND = 16
@@ -90,7 +91,7 @@ def clear(folder):
         return
     if not (folder / REQUEST).is_file():
         raise ValueError(f"Expected a folder of tiles with {REQUEST}. Received: {folder}.")
-    for pattern in (f"*{quip.META}", f"*{quip.FEATURES}", "*.part", REQUEST):
+    for pattern in (f"*{quip.META}", f"*{quip.FEATURES}", "*.part", FINISHED, REQUEST):
         for path in folder.glob(pattern):
             path.unlink()
     folder.rmdir()
@@ -119,6 +120,20 @@ def segment(model, slide, folder, colours):
             quip.write(folder, place, slide, owned, model.thresholds)
             nuclei += len(owned)
         progress.set_postfix(nuclei=nuclei, refresh=False)
+
+
+def finish(folder, outputs):
+    """Records that the paths `outputs` were made of the tiles of a folder."""
+    files.write_text(folder / FINISHED, json.dumps(files.sizes(outputs)) + "\n")
+
+
+def finished(folder):
+    """Whether the outputs that `finish` recorded are there, beside the folder of tiles, with the sizes they had."""
+    try:
+        recorded = json.loads((folder / FINISHED).read_text())
+    except (OSError, ValueError):
+        return False
+    return files.as_recorded(recorded, folder.parent)
 
 
 def kept(folder, slide):

@@ -5,13 +5,14 @@ import pathlib
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 
 import hou_synth.serving
 from hou_synth import inference, instances, model, segment
-from hou_synth.io import command, files, image_files
+from hou_synth.io import command, files, image_files, locks
 from hou_synth.model import Model
 from hou_synth.slides import whole_slide
 from tests.paths import ROOT
@@ -120,6 +121,80 @@ def test_results_of_another_request_are_refused_by_name(folder, monkeypatch, cap
     assert run(folder, folder / "in", *more, "--overwrite") == 0
 
 
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(folder, capsys):
+    (folder / "in" / "0.png").symlink_to(folder / "gone.png")
+    (folder / "in" / "b.tif").symlink_to(folder / "gone.tif")
+    (folder / "in" / "c.svs").symlink_to(folder / "gone.svs")
+    (folder / "in" / "d.png").mkdir()
+    assert run(folder, folder / "in") == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert [error.split(":")[1].strip() for error in errors] == ["0.png", "b.tif", "c.svs", "d.png"]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == NAMES
+
+
+@pytest.mark.parametrize("error", [MemoryError(), cv2.error("Insufficient memory"), MemoryError("TensorFlow has none")])
+def test_an_image_without_enough_memory_does_not_stop_the_others(folder, monkeypatch, capsys, error):
+    files.write_png(folder / "in" / "b.png", np.zeros((40, 50, 3), np.uint8))
+    dark = hou_synth.load("m").network
+
+    def network(images):
+        if images.max() == 0:
+            raise error
+        return dark(images)
+
+    if isinstance(error, cv2.error):
+        error.code = cv2.Error.StsNoMem
+    monkeypatch.setattr(hou_synth, "load", lambda path: Model(network, identity="dark/1"))
+    assert run(folder, folder / "in") == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and errors[0].startswith("error: b.png: Expected enough memory")
+    assert sorted(path.name for path in (folder / "out").iterdir()) == NAMES
+
+
+@pytest.mark.parametrize("value", [7.0, -1e30, np.nan])
+def test_what_is_no_probability_is_refused(folder, monkeypatch, capsys, value):
+    def network(images):
+        return dict.fromkeys(inference.OUTPUTS, np.full((*images.shape[:3], 1), value, np.float32))
+
+    monkeypatch.setattr(hou_synth, "load", lambda path: Model(network))
+    assert run(folder, folder / "in") == 2
+    error = capsys.readouterr().err
+    assert error.count("error: ") == 1 and "Expected probabilities from 0 to 1 in segmentation" in error
+    assert list((folder / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["_labels.png", "_overlay.png", ".csv", ".geojson"])
+def test_results_that_were_cut_off_are_not_finished(folder, capsys, name):
+    assert run(folder, folder / "in") == 0
+    path = folder / "out" / f"a{name}"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    capsys.readouterr()
+    if name == ".geojson":  # which also tells whose results they are
+        assert run(folder, folder / "in") == 2 and "which this request did not give" in capsys.readouterr().err
+    else:
+        assert run(folder, folder / "in") == 0 and "segmented already" not in capsys.readouterr().err
+        assert path.read_bytes() == whole
+
+
+def test_one_command_at_a_time_writes_into_a_folder(folder, capsys):
+    with locks.exclusive(folder / "out"):
+        assert run(folder, folder / "in") == 2
+        assert [path.name for path in (folder / "out").iterdir()] == [locks.NAME]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{folder / 'out'}, which another process is using" in said
+    assert run(folder, folder / "in") == 0
+
+
+@pytest.mark.parametrize("words", [[""], ["in", ""], ["--out", "", "in"], ["--model", "", "in"]])
+def test_empty_names_are_refused(folder, monkeypatch, capsys, words):
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert segment.main(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "Received: an empty name." in said
+
+
 def test_two_images_of_one_stem(folder, capsys):
     files.write_png(folder / "a.png", np.zeros((20, 20, 3), np.uint8))
     assert run(folder, folder / "in", folder / "a.png") == 2
@@ -201,6 +276,16 @@ def test_finished_slide_is_left_alone_and_begun_anew_on_demand(folder, pyramid, 
     assert "model: dark/1 != dark/2" in capsys.readouterr().err
     assert run(folder, pyramid, *RESOLUTION, "--overwrite") == 0 and calls
     assert (folder / "out" / "s.csv").read_text().count("\n") == 1
+
+
+def test_a_slides_output_that_was_cut_off_is_made_again(folder, pyramid, monkeypatch):
+    assert run(folder, pyramid, *RESOLUTION) == 0
+    monkeypatch.setattr(hou_synth, "load", lambda path: Model(None, identity="dark/1"))  # the tiles are enough
+    for name in ("s.csv", "s.geojson", "s_overlay.png", "s.tiles/finished.json"):
+        whole = (folder / "out" / name).read_bytes()
+        (folder / "out" / name).write_bytes(whole[:500] if len(whole) > 500 else whole[:5])
+        assert run(folder, pyramid, *RESOLUTION) == 0
+        assert (folder / "out" / name).read_bytes() == whole
 
 
 def test_older_output_of_something_else_is_not_replaced_by_a_slides(folder, pyramid, capsys):

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image, ImageOps
 
 from hou_synth.io import command, files, image_files
 
@@ -58,7 +59,7 @@ def test_truncated_png(tmp_path, stained, capfd):
 def test_image_is_rgb_in_every_format(tmp_path, stained):
     bgr = cv2.cvtColor(stained, cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(tmp_path / "a.png"), bgr)
-    cv2.imwrite(str(tmp_path / "b.png"), np.dstack([bgr, np.full(bgr.shape[:2], 7, np.uint8)]))
+    cv2.imwrite(str(tmp_path / "b.png"), np.dstack([bgr, np.full(bgr.shape[:2], 255, np.uint8)]))
     tifffile.imwrite(tmp_path / "c.tif", stained)
     for name in ("a.png", "b.png", "c.tif"):
         np.testing.assert_array_equal(image_files.image(tmp_path / name), stained)
@@ -77,6 +78,68 @@ def test_lzw_tiff_is_rgb(real_data):
     path = sorted((real_data / "originals" / "monuseg").glob("*.tif"))[0]
     (png,) = (real_data / "labelled" / "kumar16").glob(f"{path.stem}.png")
     np.testing.assert_array_equal(image_files.image(path), image_files.image(png))
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_inks_become_colours(tmp_path, stained, compression):
+    Image.fromarray(stained).convert("CMYK").save(tmp_path / "a.tif", compression=compression)
+    np.testing.assert_array_equal(image_files.image(tmp_path / "a.tif"), stained)
+
+
+@pytest.mark.parametrize(
+    ("name", "compression"), [("a.png", None), ("a.tif", None), ("a.tif", "tiff_lzw"), ("a.tiff", "tiff_adobe_deflate")]
+)
+def test_transparent_parts_are_white(tmp_path, stained, name, compression):
+    alpha = np.full(stained.shape[:2], 255, np.uint8)
+    alpha[:, 60:], alpha[:, 120:] = 0, 128
+    options = {"compression": compression} if compression else {}
+    Image.fromarray(np.dstack([stained, alpha])).save(tmp_path / name, **options)
+    read = image_files.image(tmp_path / name)
+    np.testing.assert_array_equal(read[:, :60], stained[:, :60])
+    assert (read[:, 60:120] == 255).all()
+    mixed = (stained[:, 120:].astype(int) * 128 + 255 * 127) / 255
+    assert np.abs(read[:, 120:] - mixed).max() <= 1
+
+
+def test_colours_that_are_times_alpha_already(tmp_path):
+    pixels = np.array([[[100, 50, 20, 128], [7, 7, 7, 255], [0, 0, 0, 0]]], np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["assocalpha"])
+    assert image_files.image(tmp_path / "a.tif").tolist() == [[[227, 177, 147], [7, 7, 7], [255, 255, 255]]]
+    tifffile.imwrite(tmp_path / "b.tif", pixels, photometric="rgb", extrasamples=["unspecified"])
+    assert image_files.image(tmp_path / "b.tif").tolist() == pixels[..., :3].tolist()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("name", "compression"), [("a.png", None), ("a.jpg", None), ("a.tif", None), ("a.tif", "tiff_lzw")]
+)
+def test_images_are_turned_as_they_say(tmp_path, stained, name, compression, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    options = {"compression": compression} if compression else {}
+    Image.fromarray(stained).save(tmp_path / name, exif=exif, **options)
+    with Image.open(tmp_path / name) as picture:
+        expected = np.asarray(ImageOps.exif_transpose(picture))
+    np.testing.assert_array_equal(image_files.image(tmp_path / name), expected)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.mpo.jpg"])
+@pytest.mark.parametrize("same", [True, False])
+def test_further_pages_and_frames_are_told(tmp_path, stained, capsys, name, same):
+    first, others = Image.fromarray(stained), [Image.fromarray(stained[::-1, :] if same else stained[:40, :50])]
+    kind = {"format": "MPO"} if "mpo" in name else {}
+    first.save(tmp_path / name, save_all=True, append_images=others, **kind)
+    read = image_files.image(tmp_path / name)
+    assert read.shape == stained.shape and np.abs(read.astype(int) - stained).max() < (60 if "jpg" in name else 1)
+    assert capsys.readouterr().err == f"{tmp_path / name}: the first of 2 pages or frames is used\n"
+
+
+def test_reduced_copies_are_no_further_pages(tmp_path, stained, capsys):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(stained, photometric="rgb")
+        file.write(stained[::2, ::2], photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(image_files.image(tmp_path / "a.tif"), stained)
+    assert capsys.readouterr().err == ""
 
 
 def test_find_leaves_out_label_maps_and_overlays(tmp_path):
