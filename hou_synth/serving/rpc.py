@@ -3,7 +3,6 @@
 Needs grpc, tensorflow and tensorflow-serving-api, which are imported at the first use.
 """
 
-
 from hou_synth import inference
 from hou_synth.io import quiet
 from hou_synth.serving import errors
