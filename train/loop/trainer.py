@@ -165,8 +165,8 @@ class UniversalTrainer(TaskTrainer):
         count, images = batch["real"].shape[0], batch["image"].shape[0]
         refined = self.mixed({name: tensor[:images] for name, tensor in batch.items()}, fill)
         swap = tf.random.stateless_uniform((count, 1, 1, 1), self._seed(1)) < 0.5
-        one, other = batch["real"], batch["reference"][:count]
-        real = tf.where(swap, other, one), tf.where(swap, one, other)
+        second, first = batch["real"], batch["reference"][:count]
+        real = tf.where(swap, first, second), tf.where(swap, second, first)
         both = zip(replicas.share(real), replicas.share((refined["image"], refined["reference"])), strict=True)
         patches, references = (signed(tf.concat(parts, 0)) for parts in both)
         return patches, references, count // replicas.count()

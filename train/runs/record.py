@@ -154,9 +154,8 @@ def begin(folder, wanted, data, **further):
             raise ValueError(f"Expected the data of the run in {folder}. Received: {'; '.join(differing)}.")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    command = f"python -m train.{pathlib.Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}"
     config.save(wanted, folder / CONFIG)
-    write(folder / RUN, {"command": command, **further, **data, **surroundings()})
+    write(folder / RUN, {"command": command(), **further, **data, **surroundings()})
 
 
 def _differences(earlier, data):
@@ -178,6 +177,13 @@ def _difference(earlier, value):
 
 def _named(names):
     return ", ".join(map(str, names[:NAMED])) + (f" and {len(names) - NAMED} others" if len(names) > NAMED else "")
+
+
+def command():
+    """The command line of this process, as it can be given again."""
+    program = pathlib.Path(sys.argv[0])
+    called = f"python -m train.{program.stem}" if program.suffix == ".py" else sys.argv[0]
+    return f"{called} {shlex.join(sys.argv[1:])}"
 
 
 def surroundings():

@@ -161,8 +161,8 @@ def training(facts):
 
 def changes(settings):
     """Fields in which a configuration differs from its preset, apart from the seed: `field value (preset's)`."""
-    found = config.differences(config.preset(settings.preset), settings)
-    parts = (re.fullmatch(r"(\w+): (.*) != (.*)", text).groups() for text in found)
+    differences = config.differences(config.preset(settings.preset), settings)
+    parts = (re.fullmatch(r"(\w+): (.*) != (.*)", text).groups() for text in differences)
     return [f"{key} {own} (preset: {other})" for key, other, own in parts if key != "seed"]
 
 
@@ -208,8 +208,9 @@ def calls(name, facts):
 
 
 def _tensors(tensors):
-    texts = (f"`{key}` {each['dtype']} {_shape(each['shape'])}: {each['meaning']}" for key, each in tensors.items())
-    return "; ".join(texts)
+    return "; ".join(
+        f"`{key}` {tensor['dtype']} {_shape(tensor['shape'])}: {tensor['meaning']}" for key, tensor in tensors.items()
+    )
 
 
 def _shape(shape):

@@ -36,14 +36,14 @@ def answered(maps, files):
         image = pixels(file)
         beyond = tf.concat([largest - tf.shape(image)[:2], [0]], 0)
         edges = tf.stack([tf.zeros_like(beyond), beyond], 1)
-        return {name: tf.pad(each[0], edges) for name, each in maps(image[None]).items()}
+        return {name: tf.pad(values[0], edges) for name, values in maps(image[None]).items()}
 
-    found = tf.cond(
+    answers = tf.cond(
         tf.reduce_all(sizes == largest),
         lambda: maps(tf.map_fn(pixels, files, fn_output_signature=PIXELS)),
         lambda: tf.map_fn(alone, files, parallel_iterations=1, fn_output_signature=dict.fromkeys(OUTPUTS, MAP)),
     )
-    return {**found, "height": sizes[:, 0], "width": sizes[:, 1]}
+    return {**answers, "height": sizes[:, 0], "width": sizes[:, 1]}
 
 
 def pixels(file):

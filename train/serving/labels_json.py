@@ -59,8 +59,8 @@ def labels(settings, refines):
             "range": [0, 255],
             "normalisation": {
                 "method": "Reinhard, on the tissue pixels of a whole image in CIE LAB, by the client",
-                "target_mean": [round(float(each), 2) for each in normalise.TARGET_MEAN],
-                "target_std": [round(float(each), 2) for each in normalise.TARGET_STD],
+                "target_mean": [round(float(channel), 2) for channel in normalise.TARGET_MEAN],
+                "target_std": [round(float(channel), 2) for channel in normalise.TARGET_STD],
                 "white_above": normalise.WHITE,
                 "left_alone_if_more_white_than": normalise.WHITE_MAX,
             },
@@ -72,7 +72,7 @@ def labels(settings, refines):
         "label_map": {"0": "background", "1..n": "nucleus; each number is one nucleus, of any kind of cell"},
         "thresholds": dataclasses.asdict(settings.instances),
         "signatures": {
-            name: {side: {key: _tensor(*each) for key, each in tensors.items()} for side, tensors in sides.items()}
+            name: {side: {key: _tensor(*spec) for key, spec in tensors.items()} for side, tensors in sides.items()}
             for name, sides in SIGNATURES.items()
             if refines or name != "refine"
         },

@@ -108,12 +108,12 @@ def network(source):
     return run
 
 
-def check(found, expected):
+def check(network, expected):
     """Raises ValueError if a network's maps are not those of another, on noise of several sizes."""
     random = np.random.default_rng(0)
     for size in SIZES:
         images = random.integers(0, 256, (*size, 3), np.uint8)
-        maps, others = found(images), expected(tf.constant(images))
+        maps, others = network(images), expected(tf.constant(images))
         for name in inference.OUTPUTS:
             if maps[name].shape != others[name].shape:
                 raise ValueError(f"Expected ONNX output {name} of {others[name].shape}. Received: {maps[name].shape}.")

@@ -75,18 +75,21 @@ class Served:
 
         The variables are TensorFlow's. Of Keras's own, TensorFlow would save copies, and only Python restores those.
         """
-        found, kept = self.signatures(), tf.Module()
-        kept.kept = list({id(each): each for function in found.values() for each in function.variables}.values())
-        tf.saved_model.save(kept, str(folder), found)
+        signatures, kept = self.signatures(), tf.Module()
+        variables = (variable for function in signatures.values() for variable in function.variables)
+        kept.kept = list({id(variable): variable for variable in variables}.values())
+        tf.saved_model.save(kept, str(folder), signatures)
 
     def signatures(self):
         """Concrete functions by the signatures' names."""
-        found = {
+        functions = {
             "serving_default": _traced(self.serve, images=IMAGES),
             "encoded": _traced(self.encoded, image_bytes=TEXTS),
             "document": _traced(self.document, names=TEXTS),
         }
-        return found | ({"refine": _traced(self.refine, synthetic=IMAGES, reference=IMAGES)} if self.refinement else {})
+        if self.refinement:
+            functions["refine"] = _traced(self.refine, synthetic=IMAGES, reference=IMAGES)
+        return functions
 
     def serve(self, images):
         """`segmentation` and `detection` of images of one size, see `probabilities`."""
@@ -108,10 +111,10 @@ class Served:
     def refine(self, synthetic, reference):
         """`refined` patches and the `weight` of each, see `Refinement`."""
         synthetic, reference = checked(synthetic, "synthetic"), checked(reference, "reference")
-        least, one, other = self.refinement.smallest, tf.shape(synthetic), tf.shape(reference)
-        right = tf.reduce_all(one == other) & (tf.reduce_min(one[1:3]) >= least)
+        least, shape, other = self.refinement.smallest, tf.shape(synthetic), tf.shape(reference)
+        right = tf.reduce_all(shape == other) & (tf.reduce_min(shape[1:3]) >= least)
         message = f"Expected synthetic and reference of one shape, sides of at least {least}. Received: {{}} and {{}}."
-        with required(right, message, one, other):
+        with required(right, message, shape, other):
             return self.refinement(tf.identity(synthetic), tf.identity(reference))
 
 

@@ -35,7 +35,8 @@ def requests(document, patch=None):
         patch: as for `write`.
     """
     image = next(iter(tissue.tiles().values()))[:WINDOW, :WINDOW]
-    files = [cv2.imencode(".png", each[..., ::-1])[1].tobytes() for each in (image, np.full_like(image, GLASS))]
+    pictures = image, np.full_like(image, GLASS)
+    files = [cv2.imencode(".png", picture[..., ::-1])[1].tobytes() for picture in pictures]
     for count in BATCHES:
         yield "serving_default", {"images": _images(image, count)}
         yield "encoded", {"image_bytes": tf.make_tensor_proto([files[number > 0] for number in range(count)])}

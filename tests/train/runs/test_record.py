@@ -27,6 +27,18 @@ def test_a_record_is_written_once(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "called,told",
+    [
+        (["/place/train/universal.py", "--out", "a b"], "python -m train.universal --out 'a b'"),
+        (["hou-synth train", "--seed", "1"], "hou-synth train --seed 1"),
+    ],
+)
+def test_the_command_can_be_given_again(tmp_path, monkeypatch, called, told):
+    monkeypatch.setattr("sys.argv", called)
+    assert begun(tmp_path)["command"] == told
+
+
+@pytest.mark.parametrize(
     "data,told",
     [
         ({"tile_names": ["a/1.png", "c.png"]}, "tile_names: with c.png, without b/2.png"),
