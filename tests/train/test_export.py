@@ -174,7 +174,7 @@ def room():
 
 
 def test_a_disk_without_room_for_the_network(exported, tmp_path, capsys, monkeypatch, room):
-    monkeypatch.setattr(export, "networks", lambda run, settings: (exported.trainer.task, None))
+    monkeypatch.setattr(run_export, "networks", lambda run: (exported.trainer.task, None))
     room(100_000)
     assert start(exported.run, tmp_path / "unet") == 2
     assert "Expected room for a SavedModel in" in error(capsys) and names(tmp_path / "unet") == []
