@@ -64,7 +64,7 @@ def lines(path):
     except (ValueError, csv.Error) as error:
         raise ValueError(f"Expected the rounds of a phase in CSV. Received: {path} ({error}).") from None
     for number, line in enumerate(table):
-        if len(line) != len(table[0]) or not (_numbers(line) if number else line[0] == "round"):
+        if len(line) != len(table[0]) or not (_numbers(line) if number else line[:1] == ["round"]):
             raise ValueError(
                 f"Expected the rounds of a phase in CSV. Received: {path} with {line} in line {number + 1}."
             )
