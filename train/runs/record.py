@@ -123,9 +123,10 @@ def check(folder, wanted, resume):
         resume: whether there may be a run.
 
     Raises:
-        ValueError: if there is a run and it is not to be resumed, or it has another configuration.
+        ValueError: if there is a run and it is not to be resumed, or it has another configuration or
+            none.
     """
-    if not (folder / CONFIG).exists():
+    if not ((folder / CONFIG).exists() or (folder / RUN).exists()):
         return
     if not resume:
         raise ValueError(
@@ -160,7 +161,7 @@ def begin(folder, wanted, data, **further):
 
 def _differences(earlier, data):
     """In what the data of a run are not those of the record, short texts."""
-    differing = [key for key, value in data.items() if earlier.get(key) != value]
+    differing = [key for key, value in data.items() if (earlier.get(key) or None) != (value or None)]
     if differing == [DIGEST]:
         return [f"{DIGEST}: tiles of other pixels"] if DIGEST in earlier else []  # version 0.1 kept none
     return [f"{key}: {_difference(earlier.get(key), data[key])}" for key in differing if key != DIGEST]

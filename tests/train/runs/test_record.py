@@ -59,7 +59,7 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, data, told):
 
 def test_runs_of_version_0_1_which_kept_no_digest_are_known_by_the_names(tmp_path):
     begun(tmp_path)
-    old = {"tile_names": DATA["tile_names"], "labelled": [], "tiles": "tiles", "bank": "bank.h5"}
+    old = {"tile_names": DATA["tile_names"], "tiles": "tiles", "bank": "bank.h5"}
     (tmp_path / "run.json").write_text(json.dumps(old))
     assert begun(tmp_path) == old
     with pytest.raises(ValueError, match="without b/2.png"):
@@ -80,6 +80,17 @@ def test_a_tile_that_was_changed_changes_the_digest(bank, tmp_path):
     (tmp_path / "b.h5").unlink()
     pixels[0][7, 7, 0] ^= 1
     assert digest(pixels) != first
+
+
+def test_what_is_half_a_run_is_refused(tmp_path):
+    record.check(tmp_path, SETTINGS, False)
+    begun(tmp_path)
+    record.check(tmp_path, SETTINGS, True)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match="Add --resume"):
+        record.check(tmp_path, SETTINGS, False)
+    with pytest.raises(ValueError, match="no config.json"):
+        record.check(tmp_path, SETTINGS, True)
 
 
 @pytest.mark.parametrize(
