@@ -6,8 +6,6 @@ import os
 import pathlib
 import re
 
-import cv2
-
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # what a spreadsheet would compute a cell by, or what hides it [OWASP]
 
 
@@ -90,6 +88,8 @@ def write_png(path, image):
         path: the file's name.
         image: (h, w, 3) uint8 RGB, or (h, w) uint8 or uint16.
     """
+    import cv2  # here, as most of what writes files draws nothing, and --help is to be quick
+
     channels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     write_bytes(path, cv2.imencode(".png", channels)[1].tobytes())
 
