@@ -6,7 +6,6 @@ import re
 from data.labelled import annotations
 from hou_synth.io import files, image_files
 
-FORMATS = ("plain", "miccai", "aperio", "matlab", "qupath")
 MASK, RENDERED = "_mask", "_poly"  # imageNN_mask.txt and imageNN_poly.png of the MICCAI challenge
 ENDINGS = {".xml": "aperio", ".mat": "matlab", ".geojson": "qupath"}
 TRUTHS = ("labels", "annotations", "masks")  # folders of label files, in any case of letters
@@ -34,7 +33,7 @@ def pairs(folder, format, fail):
 
     Args:
         folder: `pathlib.Path`, searched at any depth.
-        format: the only one of `FORMATS` to look for, or None for all.
+        format: the only one of `data.labelled.FORMATS` to look for, or None for all.
         fail: called with a `ValueError` for each image that has no or several label files or shares its stem
             with another, and for each label file without image.
 

@@ -10,12 +10,10 @@ import pathlib
 
 import numpy as np
 
-from data.labelled import annotations, discovery, maps
+from data.labelled import FORMATS, TABLE, annotations, discovery, maps
 from hou_synth import inference, instances
 from hou_synth.io import image_files
 
-FORMATS = discovery.FORMATS
-TABLE = "images.csv"
 READERS = {"plain": image_files.read, "miccai": maps.miccai, "matlab": maps.matlab}
 
 

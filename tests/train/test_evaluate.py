@@ -10,6 +10,7 @@ from hou_synth import inference, metrics, results
 from hou_synth.io import files, image_files
 from hou_synth.model import Model
 from train import evaluate
+from train.judging import evaluation, scores
 from train.pictures import outlines
 from train.runs import labelled_sets
 
@@ -47,7 +48,7 @@ def line(*texts, value):
 def test_measured_row_is_the_scores(stained, circles):
     shifted, seen = np.roll(circles, 3, axis=1), []
     item = reader.Labelled("a", "lung", stained, circles, 0.5)
-    found = evaluate.measured(lambda *inputs: seen.append(inputs) or shifted, item)
+    found = evaluation.measured(lambda *inputs: seen.append(inputs) or shifted, item)
     assert found == {"type": "lung", "image": "a", **metrics.scores(shifted, circles)}
     ((image, microns_per_pixel),) = seen
     assert image is stained and microns_per_pixel == 0.5
@@ -57,7 +58,7 @@ def test_measured_by_hand():
     true = np.zeros((20, 20), np.int32)
     true[5:15, 5:15] = 1
     item = reader.Labelled("box", "", np.zeros((20, 20, 3), np.uint8), true, 0.25)
-    found = evaluate.measured(lambda image, _: np.where(np.arange(20) < 10, true, 0), item)
+    found = evaluation.measured(lambda image, _: np.where(np.arange(20) < 10, true, 0), item)
     assert found["dice1"] == pytest.approx(2 * 50 / 150) and found["aji"] == 0.5
 
 
@@ -116,9 +117,54 @@ def test_report_of_sets_and_types_by_hand():
         rule,
         line("s", "3", value="0.5000"),
         line("t", "1", value="1.0000"),
-        line("mean", "", value="0.7500"),
+        line("mean of sets", "", value="0.7500"),
     ]
-    assert evaluate.report(rows).splitlines() == expected
+    assert evaluation.report(rows).splitlines() == expected
+
+
+def test_the_mean_of_sets_counts_every_set_once():
+    """Three images with 0.2, 0.3 and 0.4, and one of another set with 0.9: 0.6, where the four images have 0.45."""
+    rows = [row(value, set="s", type="", image=str(value)) for value in (0.2, 0.3, 0.4)]
+    rows.append(row(0.9, set="t", type="", image="x"))
+    ((title, columns, sets),) = evaluation.closing(rows)
+    assert title == "all sets" and columns == ("set", "images")
+    assert [found["set"] for found in sets] == ["s", "t", "mean of sets"]
+    assert sets[-1] == pytest.approx(row(0.6, set="mean of sets"))
+    assert evaluation.closing(rows[:3]) == []
+
+
+def test_several_models_end_with_the_mean_of_sets_of_each(folder, stained, circles, capsys, monkeypatch):
+    """One model finds the truth, the other nothing: in both sets, of two images and of one that has no nucleus."""
+    fill(folder / "more", stained, np.zeros_like(circles), "c")
+    methods = {"all": lambda image, _: circles, "none": lambda image, _: np.zeros_like(circles)}
+    monkeypatch.setattr(evaluation, "method", lambda path, normalise: methods[path])
+    out = folder / "t.csv"
+    assert run(folder, folder / "more", "--model", "all", "none", "--out", out) == 0
+    printed = capsys.readouterr().out.split("\n\n")
+    assert [part.splitlines()[0] for part in printed[:3]] == ["all: all sets", "none: all sets", "models, mean of sets"]
+    lines = [line.split()[:4] for line in printed[2].splitlines()[2:]]
+    assert lines == [["all", "2", "3", "0.5000"], ["none", "2", "3", "0.5000"]]
+    rows = table(out)
+    assert [(row["model"], row["set"], row["dice"]) for row in rows] == [
+        ("all", "data", "1.0"),
+        ("all", "data", "1.0"),
+        ("all", "more", "0.0"),
+        ("none", "data", "0.0"),
+        ("none", "data", "0.0"),
+        ("none", "more", "1.0"),
+    ]
+    text = (folder / "t.md").read_text()
+    assert (
+        text.count("| mean of sets |") == 2 and "## models, mean of sets" in text and "| none | 2 | 3 | 0.5000" in text
+    )
+    with pytest.raises(ValueError, match="one model.*t.csv"):
+        scores.read(out)
+
+
+@pytest.mark.parametrize("more", [["otsu", "otsu"], ["otsu", "x", "--overlays", "o"], ["otsu", "x", "--worst", "w"]])
+def test_models_that_cannot_be_compared(folder, capsys, more):
+    assert run(folder, "--model", *more) == 2
+    assert capsys.readouterr().err.startswith("error: Expected")
 
 
 def test_two_sets_end_with_a_table_of_both(folder, stained, circles, capsys):
@@ -173,7 +219,7 @@ def test_the_resolution_reaches_the_network_and_scores_are_on_the_images_pixels(
         return dict.fromkeys(inference.OUTPUTS, np.ones((*images.shape[:3], 1), np.float32))
 
     monkeypatch.setattr(hou_synth, "load", lambda path: Model(network))
-    segmented = evaluate.method("m", normalise=False)
+    segmented = evaluation.method("m", normalise=False)
     assert segmented(stained, 0.25).shape == segmented(stained, 0.5).shape == stained.shape[:2]
     assert seen[1][1] > 1.5 * seen[0][1]
 
@@ -186,7 +232,7 @@ def test_sheets_show_the_extremes_in_order(tmp_path):
         image = np.full((512, 512, 3), 30 * number + 20, np.uint8)
         item = reader.Labelled(f"i{number}", "", image, true, 0.25)
         found = np.where(np.arange(512) < 100 + width, true, 0)
-        rows.append(evaluate.measured(lambda image, _, found=found: found, item, tmp_path))
+        rows.append(evaluation.measured(lambda image, _, found=found: found, item, tmp_path))
     outlines.write_sheets(tmp_path, rows)
     for title, order in {"worst": [4, 1, 0, 3, 5], "best": [2, 6, 5, 3, 0]}.items():
         drawn = image_files.image(tmp_path / f"{title}.png")
@@ -238,10 +284,10 @@ def test_image_that_cannot_be_segmented_is_named(folder):
     def segmented(image, microns_per_pixel):
         raise ValueError("too dark")
 
-    assert evaluate.measured_set(segmented, "s", entries, on_error=failures.append) == []
+    assert evaluation.measured_set(segmented, "s", entries, on_error=failures.append) == []
     assert [str(failure) for failure in failures] == ["s/a: too dark", "s/b: too dark"]
     with pytest.raises(ValueError, match="s/a: too dark"):
-        evaluate.measured_set(segmented, "s", entries)
+        evaluation.measured_set(segmented, "s", entries)
 
 
 def test_every_set_has_a_table_of_its_own(folder, stained, circles, capsys):

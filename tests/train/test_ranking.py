@@ -9,6 +9,7 @@ from hou_synth.io import files, image_files
 from hou_synth.model import Model
 from train import ranking
 from train.judging import criterion
+from train.judging.ranking import correlations, crops
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_models_are_ranked_and_compared_with_labels(tiles, models, tissue_image,
     assert list(rows[0]) == ["model", *criterion.PARTS, "set dice", "set aji"]
     assert float(rows[0]["criterion"]) > 0.8 and float(rows[2]["criterion"]) == 0
     assert float(rows[0]["set dice"]) > 0.9
-    found = criterion.criterion(hou_synth.load("upper").network, ranking.crops(tiles))
+    found = criterion.criterion(hou_synth.load("upper").network, crops(tiles))
     assert {name: float(rows[1][name]) for name in criterion.PARTS} == pytest.approx(found)
     printed = capsys.readouterr().out
     assert "rank correlation over 3 models" in printed
@@ -66,18 +67,18 @@ def test_without_labels_there_is_no_correlation(tiles, models, capsys):
 
 def test_correlations_by_hand():
     rows = [dict.fromkeys(criterion.PARTS, value) | {"score": score} for value, score in [(1, 2), (2, 1), (3, 3)]]
-    rows = [{**row, "amount": 5, "paler": -row["paler"]} for row in rows]
-    found = {row["part"]: row["score"] for row in ranking.correlations(rows, ["score"])}
+    rows = [{"model": "m", **row, "amount": 5, "paler": -row["paler"]} for row in rows]
+    found = {row["part"]: row["score"] for row in correlations(rows)}
     assert found["criterion"] == pytest.approx(0.5) and found["paler"] == pytest.approx(-0.5)  # 1 - 6 x 2 / 24
     assert np.isnan(found["amount"])
 
 
 def test_crops_come_from_every_large_tile(tiles, tissue_image):
-    found = ranking.crops(tiles, count=4, seed=1)
+    found = crops(tiles, count=4, seed=1)
     assert found.shape == (4, 256, 256, 3) and found.dtype == np.uint8
     assert not np.array_equal(found[0], found[1])
     assert {crop.tobytes() for crop in found} == {crop.tobytes() for crop in found[:2]}
-    assert np.array_equal(found, ranking.crops(tiles, count=4, seed=1))
+    assert np.array_equal(found, crops(tiles, count=4, seed=1))
 
 
 def test_tiles_that_are_too_small(tiles, models, capsys):

@@ -37,18 +37,25 @@ def means(rows, column):
 
 
 def write(path, rows):
-    """Writes the table of images that `read` reads; without means, which would be taken for images."""
-    files.write_csv(path, rows, COLUMNS)
+    """Writes the table of images that `read` reads; without means, which would be taken for images.
+
+    Args:
+        path: the file's name.
+        rows: list of dicts of `COLUMNS`; if several models were measured, of their `model` too.
+    """
+    files.write_csv(path, rows, (*(["model"] if rows and "model" in rows[0] else []), *COLUMNS))
 
 
 def read(path):
-    """Rows of a table of images, a dict of `COLUMNS` each, measures as numbers.
+    """Rows of a table of images that one model was measured on, a dict of `COLUMNS` each, measures as numbers.
 
     Raises:
         ValueError: naming the file, if it is no such table.
         OSError: naming the file, if it cannot be read.
     """
     rows = files.read_csv(path, COLUMNS)
+    if rows and "model" in rows[0]:
+        raise ValueError(f"Expected a table of one model. Received: {path}, which tells several apart.")
     try:
         return [{key: float(row[key]) if key in metrics.MEASURES else row[key] for key in COLUMNS} for row in rows]
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The labelled sets that a command line names."""
+"""The labelled sets that a command line names, as lists of their images."""
 
 import itertools
 import os
@@ -7,37 +7,23 @@ import pathlib
 from data.labelled import reader
 
 
-def add_data(parser, flag="--data", **kwargs):
-    """Adds the options that name labelled sets to an argparse parser.
+def sets(named, on_error=None):
+    """The images of labelled sets: name -> list of `data.labelled.reader.Entry`.
 
     Args:
-        parser: `argparse.ArgumentParser`.
-        flag: of the folders.
-        **kwargs: passed on with them, such as `required`.
-    """
-    parser.add_argument(flag, nargs="+", metavar="DIR", help="folders of labelled images", **kwargs)
-    parser.add_argument("--format", choices=reader.FORMATS, help="of their labels (default: detected)")
-    about = f"for each DIR a table of image, type, microns_per_pixel (default: its {reader.TABLE})"
-    parser.add_argument("--images", nargs="+", metavar="CSV", help=about)
-    parser.add_argument("--microns-per-pixel", type=float, help="resolution of all images (default: theirs, or 0.25)")
-
-
-def sets(args, folders, on_error=None):
-    """The sets of a command line: name -> list of `data.labelled.reader.Entry`.
-
-    Args:
-        args: with the options of `add_data`.
-        folders: list of paths.
-        on_error: as for `labelled.find`.
+        named: `train.runs.labelled_options.Named`.
+        on_error: as for `data.labelled.reader.find`.
 
     Raises:
         ValueError: for a folder without images or given twice, or tables that are not one for each folder.
     """
-    found, about = {}, args.images or [None] * len(folders)
-    if len(about) != len(folders):
-        raise ValueError(f"Expected --images with a table for each set. Received: {len(about)} of {len(folders)}.")
-    for name, folder, table in zip(names(folders), folders, about, strict=True):
-        found[name] = reader.find(folder, args.format, table, args.microns_per_pixel, on_error)
+    found, tables = {}, named.tables or [None] * len(named.folders)
+    if len(tables) != len(named.folders):
+        raise ValueError(
+            f"Expected --images with a table for each set. Received: {len(tables)} of {len(named.folders)}."
+        )
+    for name, folder, table in zip(names(named.folders), named.folders, tables, strict=True):
+        found[name] = reader.find(folder, named.format, table, named.microns_per_pixel, on_error)
     return found
 
 

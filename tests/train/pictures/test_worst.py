@@ -6,6 +6,7 @@ from data.labelled import reader
 from hou_synth import metrics
 from hou_synth.io import files, image_files
 from train import evaluate
+from train.judging import evaluation
 from train.pictures import outlines, worst
 
 WIDTHS = {
@@ -28,7 +29,7 @@ def measured(tmp_path_factory):
     for number, (name, width) in enumerate(WIDTHS.items()):
         item = reader.Labelled(name, "lung", np.full((500, 500, 3), 30 * number + 20, np.uint8), true, 0.25)
         found = np.where(np.arange(500) < 100 + width, true, 0)
-        evaluate.measured(lambda image, _, found=found: found, item, worst=noted)
+        evaluation.measured(lambda image, _, found=found: found, item, worst=noted)
     noted.write()
     return noted
 
