@@ -8,7 +8,7 @@ import sys
 
 from hou_synth import options
 from hou_synth.io import command, locks
-from train.runs import labelled_run
+from train.runs import labelled_options
 
 STRATEGIES = ("one", "mirrored", "multiworker")  # see `train.loop.devices.strategy`
 
@@ -19,7 +19,7 @@ def arguments(argv):
         prog="python -m train.universal", description="Train a nucleus segmenter on unlabelled H&E tiles."
     )
     parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
-    labelled_run.add_data(parser, "--labelled")
+    labelled_options.add_training_data(parser, "--labelled")
     parser.add_argument("--out", help="run folder (default: runs/<preset>)")
     parser.add_argument("--bank", help="tile bank (default: banks/ beside the run folder)")
     parser.add_argument("--rebuild", action="store_true", help="replace a --bank that has other settings")
@@ -43,7 +43,7 @@ def main(argv=None):
 
     from data import pipeline
     from train.loop import devices, limits
-    from train.runs import record, universal_training
+    from train.runs import labelled_run, record, universal_training
     from train.runs.callbacks import Clock
 
     strategy = devices.strategy(args.strategy)  # first of all that TensorFlow does
@@ -57,7 +57,8 @@ def main(argv=None):
         if told := universal_training.finished(folder):
             print(f"This run is finished.\n{told}")
             return 0
-        images = labelled_run.images(args, args.labelled) if args.labelled else []
+        named = labelled_options.named(args, args.labelled)
+        images = labelled_run.images(named, args.only, args.skip) if args.labelled else []
         bank = universal_training.prepared(args.tiles, settings, args.bank, folder, args.rebuild)
         universal_training.begin(folder, settings, bank, args.tiles, images)
         with contextlib.closing(pipeline.Source(bank, settings, args.workers, images)) as source:

@@ -16,7 +16,7 @@ from train import ablation
 from train.loop import phases
 from train.loop.task_trainer import signed
 from train.loop.trainer import UniversalTrainer
-from train.tables import sweep
+from train.tables import ablation_table, ablations, sweep
 
 TINY = (
     "--preset quick --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 --refiner-blocks 1 "
@@ -55,6 +55,7 @@ class InProcess:
 def in_process(monkeypatch):
     InProcess.trained = []
     monkeypatch.setattr(sweep.subprocess, "Popen", InProcess)
+    monkeypatch.setattr(sweep, "alone", lambda function, *arguments: function(*arguments))
 
 
 @pytest.fixture
@@ -87,8 +88,7 @@ def table(path):
 
 
 def settings(row, *more):
-    args = ablation.arguments(["--data", "x", *TINY, *more])
-    words = ablation.words(args, row, 0)
+    words = ablations.words(row, 0, options.given(ablation.arguments(["--data", "x", *TINY, *more])), [])
     own = [words[words.index(word) :] for word in words if word == "--preset"][0]
     return options.configuration(ablation.arguments(["--data", "x", *own]), "cpu")
 
@@ -167,8 +167,8 @@ def test_differences_are_paired_by_seed():
     scores = dict.fromkeys(("dice1", "aji", "pq"), 0.0)
     values = {("all", 0): 0.5, ("all", 1): 0.7, ("no-hard", 1): 0.6, ("no-hard", 2): 0.1}
     rows = [{"row": row, "seed": seed, "minutes": 1, "dice": v, **scores} for (row, seed), v in values.items()]
-    assert ablation.lines(rows)[1][-2] == "-0.100"
-    assert ablation.lines(rows[2:])[0][-2] == ""
+    assert ablation_table.lines(rows)[1][-2] == "-0.100"
+    assert ablation_table.lines(rows[2:])[0][-2] == ""
 
 
 def test_an_interrupted_cell_stops_all_and_is_gone_on_with(data, tmp_path, monkeypatch, quick):

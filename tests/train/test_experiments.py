@@ -11,9 +11,9 @@ import pytest
 
 from hou_synth import config, metrics
 from hou_synth.io import files, image_files
-from train import experiments, finetune
-from train.runs import epochs
-from train.tables import budget, protocols, sweep
+from train import experiments
+from train.runs import epochs, labelled_options
+from train.tables import budget, protocols, speed, sweep
 
 REAL_POPEN = subprocess.Popen
 TINY = (
@@ -54,7 +54,8 @@ class InProcess:
 def in_process(monkeypatch):
     InProcess.trained = []
     monkeypatch.setattr(sweep.subprocess, "Popen", InProcess)
-    monkeypatch.setattr(finetune, "UPDATES", 2)
+    monkeypatch.setattr(sweep, "alone", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(labelled_options, "FINETUNE_UPDATES", 2)
     monkeypatch.setattr(epochs, "EPOCH", 2)
 
 
@@ -184,13 +185,13 @@ def test_minutes_cut_all_counts_by_one_factor(tmp_path):
 
 
 def test_speed_is_measured_once_for_each_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(budget, "MEASURED", 2)
+    monkeypatch.setattr(speed, "MEASURED", 2)
     settings = config.preset("quick", **{"unet_widths": (4, 8), "unet_down": (1, 1), "unet_up": (1,)})
     first = budget.affordable(tmp_path, 5, settings, cell(), {"task": 10**6})
     assert 0 < json.loads((tmp_path / "speed.json").read_text())["unet alone"]["task"] < 60
     free = config.preset("quick", refiner_blocks=1, pool=8, patch=64, batch=2)
-    assert budget.seconds(free, cell("universal"))["refiner"] > 0 == budget.seconds(free, cell())["refiner"]
-    monkeypatch.setattr(budget, "seconds", lambda *_: pytest.fail("measured twice"))
+    assert speed.seconds(free)["refiner"] > 0 == speed.seconds(free, label_free=False)["refiner"]
+    monkeypatch.setattr(speed, "seconds", lambda *_: pytest.fail("measured twice"))
     assert budget.affordable(tmp_path, 5, settings, cell(), {"task": 10**6}) == first
 
 

@@ -6,6 +6,8 @@ import pathlib
 from data import labelled
 
 VALIDATION = 0.2  # share of the images that validate; ours
+FINETUNE_UPDATES = 400  # of the network; ours
+FINETUNE_RATE = 2e-4  # first learning rate of fine-tuning, a fifth of the preset's; ours
 
 
 @dataclasses.dataclass(frozen=True)

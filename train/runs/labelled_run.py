@@ -8,43 +8,71 @@ import numpy as np
 from tqdm import tqdm
 
 from data.labelled import reader
-from hou_synth.io import command
+from hou_synth import config
+from hou_synth.io import command, locks
 from hou_synth.normalise import reinhard
-from train.runs import labelled_sets, record
+from train.loop import limits
+from train.loop.task_trainer import TaskTrainer
+from train.runs import epochs, labelled_sets, record
 from train.serving import saved_model
 
-VALIDATION = 0.2  # share of the images that validate; ours
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run on labelled images that can be trained.
+
+    Attributes:
+        folder: of the run.
+        models: folder where the SavedModel goes.
+        settings: `Config`.
+        updates: of the network.
+        share: of the images that validate.
+        start: folder with the `task.keras` that is trained on; None for a new network.
+
+    Raises:
+        ValueError: for a configuration that the networks cannot take, or no update.
+    """
+
+    folder: pathlib.Path
+    models: pathlib.Path
+    settings: config.Config
+    updates: int
+    share: float
+    start: pathlib.Path | None = None
+
+    def __post_init__(self):
+        """Refuses what cannot be trained, before anything is read or made."""
+        limits.check(self.settings)
+        if self.updates < 1:
+            raise ValueError(f"Expected --updates of at least 1. Received: {self.updates}.")
 
 
-def add_data(parser, flag="--data", **kwargs):
-    """Adds the options that name the images to learn from to an argparse parser."""
-    labelled_sets.add_data(parser, flag, **kwargs)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="train with these images alone, named without ending")
-    parser.add_argument("--skip", action="store_true", help="name images that cannot be read and go on without them")
-
-
-def images(args, folders):
-    """The labelled images that a command line asks for, at 40X, with their colours moved to the fixed target.
+def images(named, only=None, skip=False):
+    """Labelled images at 40X, with their colours moved to the fixed target.
 
     Args:
-        args: with the options of `add_data`.
-        folders: list of paths.
+        named: `train.runs.labelled_options.Named`.
+        only: names of the images to take; None for all.
+        skip: whether images that cannot be read are named on stderr and left out.
 
     Returns:
         list of `data.labelled.reader.Labelled`.
 
     Raises:
-        ValueError: naming the file that cannot be read, or the image of `--only` that is not there; if there is
-            no image.
+        ValueError: naming the file that cannot be read, or the image of `only` that is not there; if there is no
+            image.
     """
-    on_error = command.complain if args.skip else None
-    entries = [entry for members in labelled_sets.sets(args, folders, on_error).values() for entry in members]
+    on_error = command.complain if skip else None
+    entries = [entry for members in labelled_sets.sets(named, on_error).values() for entry in members]
     names = [entry.name for entry in entries]
-    unknown = sorted(set(args.only or names) - set(names))
+    unknown = sorted(set(only or names) - set(names))
     if unknown or not names:
         raise ValueError(f"Expected labelled images {', '.join(unknown)}. Received: {', '.join(names) or 'none'}.")
-    wanted = [entry for entry in entries if entry.name in set(args.only or names)]
-    return [image for entry in tqdm(wanted, "reading", unit="image", disable=None) for image in _read(entry, on_error)]
+    wanted = [entry for entry in entries if entry.name in set(only or names)]
+    read = [image for entry in tqdm(wanted, "reading", unit="image", disable=None) for image in _read(entry, on_error)]
+    if not read:
+        raise ValueError(f"Expected labelled images that can be read. Received: none in {named.folders}.")
+    return read
 
 
 def _read(entry, on_error):
@@ -81,24 +109,41 @@ def split(images, share, seed):
     return [image for i, image in enumerate(images) if i not in chosen], [images[i] for i in sorted(chosen)]
 
 
-def begin(run, settings, resume, about):
-    """Makes a run folder with `config.json` and `run.json`, or checks the one that is to be resumed.
+def train(plan, images, resume, clock):
+    """Trains, keeps the best epoch, exports; says so of a run that is finished.
 
     Args:
-        run: folder.
-        settings: `Config`.
-        resume: whether it may exist.
-        about: dict of what else `run.json` says: data, command.
-
-    Returns:
-        Whether the run is finished already.
+        plan: `Plan`.
+        images: list of `data.labelled.reader.Labelled` at 40X, their colours moved to the fixed target.
+        resume: whether a run in the folder is gone on with.
+        clock: `train.runs.callbacks.Clock` that was started with the command.
 
     Raises:
-        ValueError: if the run exists and is not to be resumed, or had another configuration or other images.
+        ValueError: for a share that is not one, or a folder with another run.
+        train.runs.checkpoints.Diverged: if a loss or a weight is not finite.
     """
-    record.check(run, settings, resume)
-    record.begin(run, settings, about)
-    return bool(record.scores(run))
+    schedule, folder = plan.settings.schedule, plan.folder
+    training, validation = split(images, plan.share, schedule.seed)
+    about = {"updates": plan.updates, "training": _names(training), "validation": _names(validation)}
+    about |= {"model": str(plan.start)} if plan.start else {}
+    with locks.exclusive(folder):
+        record.check(folder, plan.settings, resume)
+        record.begin(folder, plan.settings, about)
+        if record.scores(folder):
+            print(f"This run is finished: {folder}")
+            return
+        print(f"{len(training)} images to train with, {len(validation)} to choose the epoch")
+        keras.utils.set_random_seed(schedule.seed)
+        trainer, start = TaskTrainer(plan.settings, plan.updates), None
+        if plan.start:
+            start = keras.saving.load_model(plan.start / "task.keras", compile=False)
+            trainer.task.set_weights(start.get_weights())
+        rows = epochs.fit(trainer, folder, training, validation, plan.updates, clock, start)
+        finish(folder, plan.models, rows, clock.minutes())
+
+
+def _names(images):
+    return [image.name for image in images]
 
 
 def finish(run, models, rows, minutes):

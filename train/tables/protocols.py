@@ -57,6 +57,29 @@ class Cell:
     test: tuple[str, ...]
 
 
+def splits(protocol, images, folds):
+    """The splits of a protocol.
+
+    Args:
+        protocol: `within`, `across` or `dataset`; the last has one split without images to test on.
+        images: list of objects with `name` and `type`.
+        folds: number of splits of `within`.
+
+    Returns:
+        List of `Split`.
+
+    Raises:
+        ValueError: for two images of one name, or too few for the protocol.
+    """
+    names = sorted(image.name for image in images)
+    twice = sorted(name for name, count in collections.Counter(names).items() if count > 1)
+    if twice:
+        raise ValueError(f"Expected images with different names in all sets. Received: {', '.join(twice)} twice.")
+    if protocol == "within":
+        return within(images, folds)
+    return across(images) if protocol == "across" else [Split("all", tuple(names), ())]
+
+
 def within(images, folds):
     """Splits with every tissue type on both sides; each image is tested once.
 

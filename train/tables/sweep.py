@@ -1,20 +1,22 @@
-"""Cells of a table: each is trained in a process and a run folder of its own, and measured once."""
+"""Cells of a table: each is trained in a process and a run folder of its own, and measured once.
 
-import csv
+Whatever needs TensorFlow happens in other processes, which end: one that goes on would keep the GPU's memory from the
+trainings that it starts.
+"""
+
+import concurrent.futures
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
 
 import numpy as np
 
-from hou_synth import metrics
-from hou_synth.io import command, files
-from train import evaluate
+from hou_synth.io import command, documents, files
+from train.judging import scores
 
 PATIENCE = 10.0  # seconds in which an interrupted training ends by itself
-COLUMNS = (*evaluate.COLUMNS, *metrics.MEASURES)
-SHOWN = ("dice1", "dice", "aji", "pq")
 
 
 def same(path, own):
@@ -28,8 +30,8 @@ def same(path, own):
         ValueError: naming what differs from an earlier sitting.
     """
     if path.exists():
-        earlier = json.loads(path.read_text())
-        differing = [f"{key}: {earlier[key]} != {value}" for key, value in own.items() if earlier[key] != value]
+        earlier = documents.read(path, dict[str, object])
+        differing = [f"{key}: {earlier.get(key)} != {value}" for key, value in own.items() if earlier.get(key) != value]
         if differing:
             raise ValueError(f"Expected the settings of the cells in {path.parent}. Received: {'; '.join(differing)}.")
         return
@@ -40,6 +42,17 @@ def same(path, own):
 def finished(out, name):
     """Whether a cell is trained."""
     return (out / name / "scores.json").exists()
+
+
+def alone(function, *arguments):
+    """What a function returns that runs in a process of its own, which then ends.
+
+    Args:
+        function: of a module, so that the other process finds it.
+        *arguments: that can be pickled.
+    """
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
 
 
 def places(out, name):
@@ -88,15 +101,30 @@ def measured(out, name, group, entries):
         entries: list of `data.labelled.reader.Entry`.
 
     Returns:
-        List of dicts of `COLUMNS`.
+        List of dicts of `train.judging.scores.COLUMNS`.
     """
     path = out / name / f"{group.replace('/', '_')}.csv"
     if not path.exists():
-        segmented = evaluate.method(out / "models" / name)
-        files.write_csv(path, evaluate.measured_set(segmented, group, entries), COLUMNS)
-    with open(path, newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
-    return [{key: float(row[key]) if key in metrics.MEASURES else row[key] for key in COLUMNS} for row in found]
+        scores.write(path, alone(_measured, out / "models" / name, group, entries))
+    return scores.read(path)
+
+
+def _measured(model, group, entries):
+    """Rows of `train.judging.evaluation.measured_set`; what runs alone."""
+    from train.judging import evaluation  # here, so that the process that starts trainings does not import it
+
+    return evaluation.measured_set(evaluation.method(model), group, entries)
+
+
+def check(settings):
+    """Refuses a configuration that cannot be trained, see `train.loop.limits.check`."""
+    alone(_check, settings)
+
+
+def _check(settings):
+    from train.loop import limits  # here, as in `_measured`
+
+    limits.check(settings)
 
 
 def minutes(out, name):

@@ -14,7 +14,8 @@ from hou_synth.io import files, image_files
 from train import finetune, supervised
 from train.judging import scores as shown
 from train.loop.task_trainer import TaskTrainer
-from train.runs import epochs, labelled_run
+from train.runs import epochs, finetuning, labelled_run
+from train.runs.labelled_options import Named
 
 TINY = (
     "--preset quick --unet-widths 4,8 --unet-down 1,1 --unet-up 1 --patch 64 --batch 2 --pool 8 --refiner-blocks 1"
@@ -175,7 +176,7 @@ def test_20x_images_are_learned_at_40x(folder, tmp_path):
     files.write_png(tmp_path / "a.png", cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA))
     image_files.write(tmp_path / "a", nuclei[::2, ::2])
     (tmp_path / "images.csv").write_text("image,microns_per_pixel\na,0.5\n")
-    (read,) = labelled_run.images(supervised.arguments(["--data", str(tmp_path)]), [tmp_path])
+    (read,) = labelled_run.images(Named([tmp_path]))
     assert read.image.shape == (128, 128, 3) and read.labels.shape == (128, 128)
 
 
@@ -221,8 +222,8 @@ def test_finetuning_goes_on_from_a_served_model_and_by_default_from_the_released
 ):
     served = finished.parent / "models/run"
     for name in ("config.json", "task.keras"):
-        assert (finetune.beginning(served) / name).is_file() and (finetune.beginning(served / "1") / name).is_file()
-    assert same(weights(finetune.beginning(served) / "task.keras"), weights(finished / "task.keras"))
+        assert (finetuning.beginning(served) / name).is_file() and (finetuning.beginning(served / "1") / name).is_file()
+    assert same(weights(finetuning.beginning(served) / "task.keras"), weights(finished / "task.keras"))
     monkeypatch.setattr(released, "FOLDER", served / "1")
     where = ["--data", str(folder), "--models", str(tmp_path / "models"), "--out", str(tmp_path / "run")]
     assert finetune.main([*where, "--updates", "1", "--rate", "0"]) == 0
