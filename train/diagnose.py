@@ -10,7 +10,7 @@ from hou_synth.io import command, files, tables
 def arguments(argv):
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.diagnose",
+        prog=command.program("train.diagnose"),
         description="Compare the initial and refined patches of a run with real ones, by tissue type.",
     )
     parser.add_argument("--run", required=True, type=pathlib.Path, help="run folder of train.universal")

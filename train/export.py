@@ -12,7 +12,7 @@ FORMATS = ("savedmodel", "onnx")
 def arguments(argv):
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.export", description="Export a run as a model of TensorFlow Serving."
+        prog=command.program("train.export"), description="Export a run as a model of TensorFlow Serving."
     )
     parser.add_argument("--model", required=True, type=pathlib.Path, help="run folder of a training")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="saved_models/<name>")

@@ -10,7 +10,7 @@ from hou_synth.io import command
 def arguments(argv):
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.figures", description="Draw the paper's figures of a run of train.universal."
+        prog=command.program("train.figures"), description="Draw the paper's figures of a run of train.universal."
     )
     parser.add_argument("--run", required=True, type=pathlib.Path, help="run folder, finished or with a checkpoint")
     parser.add_argument("--tiles", help="folder of tiles to use instead of the run's")

@@ -10,7 +10,7 @@ from hou_synth.io import command, files, tables
 def arguments(argv):
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.thresholds",
+        prog=command.program("train.thresholds"),
         description="Compare thresholds from maps to nuclei for the network of a run, without a label; best first.",
     )
     parser.add_argument("--run", required=True, type=pathlib.Path, help="run folder of train.universal")

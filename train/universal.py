@@ -16,7 +16,7 @@ STRATEGIES = ("one", "mirrored", "multiworker")  # see `train.loop.devices.strat
 def arguments(argv):
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.universal", description="Train a nucleus segmenter on unlabelled H&E tiles."
+        prog=command.program("train.universal"), description="Train a nucleus segmenter on unlabelled H&E tiles."
     )
     parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
     labelled_options.add_training_data(parser, "--labelled")

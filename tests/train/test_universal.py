@@ -100,6 +100,11 @@ def test_one_command_makes_a_served_model_and_says_what_is_next(finished):
         assert maps[name].shape == (1, 70, 45, 1) and np.allclose(maps[name], expected, atol=1e-5)
 
 
+def test_what_goes_into_a_file_has_no_control_codes(finished):
+    assert "phase 1 of " in finished[1] and "step" in finished[1]  # Keras's line of a phase
+    assert all(line.isprintable() for line in finished[1].split("\n"))
+
+
 def test_a_finished_run_is_told_and_not_repeated(finished, capsys):
     folder, _ = finished
     assert start(folder, folder / "tiles", "--resume") == 0

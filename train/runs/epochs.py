@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from data import pipeline
 from hou_synth import inference, metrics
-from hou_synth.io import files
+from hou_synth.io import command, files
 from train.judging import scores
 from train.runs.callbacks import Finite, Means, save
 from train.runs.checkpoints import Checkpoints
@@ -50,7 +50,7 @@ def fit(trainer, run, training, validation, updates, clock, start=None):
     for number in range(int(epoch), epochs):
         steps = min(EPOCH, updates - number * EPOCH)
         data = pipeline.labelled(training, trainer.config, number * EPOCH * batch).batch(batch).prefetch(2)
-        kwargs = {"initial_epoch": number, "epochs": number + 1, "shuffle": False}
+        kwargs = {"initial_epoch": number, "epochs": number + 1, "shuffle": False, "verbose": command.verbosity()}
         means = Means()
         trainer.fit(data, steps_per_epoch=steps, callbacks=[Finite("task", number * EPOCH), means], **kwargs)
         about = {"epoch": number + 1, "updates": number * EPOCH + steps}

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from data import tiles
 from hou_synth import metrics
-from hou_synth.io import files
+from hou_synth.io import command, files
 from train.judging import comparison, criterion, scores, unseen
 from train.loop import phases
 from train.loop.trainer import UniversalTrainer
@@ -149,7 +149,8 @@ def train_phase(run, source, schedule, number, progress):
         Curves(run.folder / "logs" / f"{number + 1}_{phase.name}", first),
     ]
     try:
-        run.trainer.fit(data, steps_per_epoch=phase.rounds - first, shuffle=False, callbacks=callbacks)
+        steps, shown = phase.rounds - first, command.verbosity()
+        run.trainer.fit(data, steps_per_epoch=steps, shuffle=False, callbacks=callbacks, verbose=shown)
     except tf.errors.OpError as error:
         raise source.error or error from None
 
