@@ -22,12 +22,12 @@ def member(group, name, kind=h5py.Dataset):
         raise KeyError(f"no {name}")
     if not isinstance(link, h5py.HardLink):
         raise ValueError(f"{name} is a link to elsewhere")
-    found = group[name]
-    if not isinstance(found, kind):
+    held = group[name]
+    if not isinstance(held, kind):
         raise ValueError(f"{name} is no {kind.__name__.lower()}")
     if kind is h5py.Dataset:
-        if found.external or found.is_virtual:
+        if held.external or held.is_virtual:
             raise ValueError(f"{name} is stored in other files")
-        if found.nbytes > PACKED_MOST * found.id.get_storage_size():
-            raise ValueError(f"{name} of {found.nbytes} bytes is not there")
-    return found
+        if held.nbytes > PACKED_MOST * held.id.get_storage_size():
+            raise ValueError(f"{name} of {held.nbytes} bytes is not there")
+    return held

@@ -13,7 +13,7 @@ LABELLED = {"image": 3, "target": 1}
 THREADS = 2  # that make examples where there are no worker processes
 
 
-def labelled(images, config, start=0):
+def labelled_patches(images, config, start=0):
     """Patches of labelled images as an endless dataset of dicts of uint8 tensors: image (s, s, 3), target (s, s, 1).
 
     Args:
@@ -94,7 +94,7 @@ class Source:
         batches = self.dataset(start).batch(schedule.batch, drop_remainder=True)
         images = [*self.images, *further]
         if images:
-            real = labelled(images, self.config, start // schedule.batch * schedule.labelled_batch)
+            real = labelled_patches(images, self.config, start // schedule.batch * schedule.labelled_batch)
             real = real.batch(schedule.labelled_batch, drop_remainder=True)
             batches = tf.data.Dataset.zip((batches, real)).map(
                 lambda synthetic, real: synthetic | {f"labelled_{name}": part for name, part in real.items()}

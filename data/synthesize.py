@@ -11,7 +11,7 @@ import time
 import tqdm
 
 from data import tiles, workers
-from data.sets import cluster, folders, hdf5, request
+from data.sets import cluster, folders, hdf5, specification
 from hou_synth import options
 from hou_synth.io import command, locks
 
@@ -55,15 +55,16 @@ def main(argv=None):
     bank = tiles.prepare(args.tiles, settings.synthesis, args.bank, out.parent / "banks", args.rebuild)
     bank.fitting(side)
     where = str(bank.path.resolve())
-    asked = request.Request(settings, args.seed, side, args.count, where, request.fingerprint(bank))
-    store = layout.Store(out, asked)
+    fingerprint = specification.fingerprint(bank)
+    wanted = specification.Specification(settings, args.seed, side, args.count, where, fingerprint)
+    store = layout.Store(out, wanted)
     missing = store.missing()
-    if not missing and store.held == asked.count:
+    if not missing and store.held == wanted.count:
         shutil.rmtree(store.parts, ignore_errors=True)  # of a run that was killed while it removed them
-        print(f"finished already: {asked.count} patches of {side}x{side} in {out}")
+        print(f"finished already: {wanted.count} patches of {side}x{side} in {out}")
         return 0
     if begun:
-        todo = sum(len(asked.shard(start)) for start in missing)
+        todo = sum(len(wanted.shard(start)) for start in missing)
         going_on(store, todo)
         room(out, layout, side, args.count, todo)
     with locks.exclusive(store.parts):
@@ -91,8 +92,8 @@ def going_on(store, todo):
     """Tells what is there already, if `todo` patches are still to be made."""
     if store.damage:
         print(f"{store.path} is damaged; intact: {store.damage}")
-    if todo < store.request.count:
-        print(f"{store.request.count - todo} of {store.request.count} patches are there, going on")
+    if todo < store.specification.count:
+        print(f"{store.specification.count - todo} of {store.specification.count} patches are there, going on")
 
 
 def room(path, layout, side, count, todo):
@@ -126,8 +127,8 @@ def fill(store, missing, processes, scheduler):
     Raises:
         OSError: saying what is kept, if the disk is full or a process is killed.
     """
-    started, made, count = time.monotonic(), 0, store.request.count
-    todo = sum(len(store.request.shard(start)) for start in missing)
+    started, made, count = time.monotonic(), 0, store.specification.count
+    todo = sum(len(store.specification.shard(start)) for start in missing)
     if scheduler:
         results = cluster.unordered(store.write, missing, scheduler)
     else:

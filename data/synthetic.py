@@ -111,7 +111,7 @@ def example(bank, seed, index, side, config):
             "overlap": overlap(corner, apart, side),
         },
     )
-    bank.release(6 * side)
+    bank.free_pages(6 * side)
     return made
 
 
@@ -196,9 +196,9 @@ def corners(random, extent, side):
     return tuple(source), tuple(reference)
 
 
-def overlap(one, other, side):
+def overlap(corner, other, side):
     """Share of a crop that another one of the same side covers, 0 to 1."""
-    covered = [max(0, side - abs(a - b)) for a, b in zip(one, other, strict=True)]
+    covered = [max(0, side - abs(a - b)) for a, b in zip(corner, other, strict=True)]
     return covered[0] * covered[1] / side**2
 
 

@@ -29,7 +29,7 @@ PREPARATION = (  # the configuration fields that a prepared tile depends on
 ).split()
 EMBEDDED = "embedded"  # in place of a folder: the tissue that comes with the package
 SIDE_MIN = 64  # smallest patch
-RELEASED_AFTER = 100_000  # rows of tiles, after which their pages no longer count as this process's memory
+FREED_AFTER = 100_000  # rows of tiles, after which their pages no longer count as this process's memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,30 +49,16 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tile:
-    """One prepared tile.
+class Tile(texture.Tissue):
+    """One prepared tile, whose layers are read from disk when they are used.
 
     Attributes:
         name: relative path.
         type: tissue type, the first folder level.
-        image: (h, w, 3) uint8 RGB; this and the further layers are read from disk when they are used.
-        background: (h, w, 3) uint8 RGB without nuclei.
-        eosin: (h, w) uint8, see `hou_synth.synthesis.texture.Tissue`.
-        grain: (h, w) uint8, the same.
-        colour: (3,) float32 nuclear colour in grey levels.
-        density: nuclear density, see `hou_synth.synthesis.texture.Tissue`.
-        cells: (rows, columns) bool, where there is tissue.
     """
 
     name: str
     type: str
-    image: np.ndarray
-    background: np.ndarray
-    eosin: np.ndarray
-    grain: np.ndarray
-    colour: np.ndarray
-    density: float
-    cells: np.ndarray
 
 
 def folder_sources(folder):
@@ -382,10 +368,10 @@ class Bank:
         cells = hdf5_members.member(group, "cells")[()]
         colour, density = group.attrs["colour"], group.attrs["density"]
         _compare(group, name, stamp, *layers, cells, colour, density)
-        tile = Tile(name, kind, *layers, colour, float(density), cells)
+        tile = Tile(*layers, colour, float(density), cells, name, kind)
         _refuse_formless(tile)
         self.tiles.append(tile)
-        self.release(tile.image.shape[0])
+        self.free_pages(tile.image.shape[0])
 
     def _mapped(self, dataset):
         """A contiguous dataset of bytes as an array over the mapped file."""
@@ -393,14 +379,14 @@ class Bank:
             raise ValueError(f"{dataset.name} is no contiguous array of uint8")
         return np.frombuffer(self._map, np.uint8, dataset.size, dataset.id.get_offset()).reshape(dataset.shape)
 
-    def release(self, rows):
+    def free_pages(self, rows):
         """Called after every example: now and then gives back the mapped pages, which the system keeps cached.
 
         Args:
             rows: of tiles that the example read.
         """
         self._read += rows
-        if self._read > RELEASED_AFTER and hasattr(mmap, "MADV_DONTNEED"):
+        if self._read > FREED_AFTER and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
             self._read = 0
 

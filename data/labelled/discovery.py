@@ -46,7 +46,7 @@ def pairs(folder, format, fail):
         if place.name.lower() in TRUTHS:
             places[place.parent].add(place)
     stems = collections.Counter(image.stem for image in images)
-    found, used = [], set()
+    matched, used = [], set()
     for image in images:
         around = {image.parent} | places[image.parent] | places[image.parent.parent]
         candidates = sorted(pair for place in around for pair in truths.get((place, image.stem), ()))
@@ -55,10 +55,10 @@ def pairs(folder, format, fail):
             fail(ValueError(f"Expected images with different stems. Received: several {image.stem}, such as {image}."))
         elif len(candidates) != 1:
             fail(_not_one(image, candidates, format))
-        found.append((image, *(candidates[0] if len(candidates) == 1 and stems[image.stem] == 1 else (None, None))))
-    for path in sorted({path for several in truths.values() for path, _ in several} - used):
+        matched.append((image, *(candidates[0] if len(candidates) == 1 and stems[image.stem] == 1 else (None, None))))
+    for path in sorted({path for candidates in truths.values() for path, _ in candidates} - used):
         fail(ValueError(f"Expected an image for every label file. Received: {path} without one."))
-    return found
+    return matched
 
 
 def _listing(folder, format):

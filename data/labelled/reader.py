@@ -1,7 +1,7 @@
 """Labelled images of any of the field's formats: image and label map together.
 
-for item in labelled.labelled("MoNuSeg"):
-    item = labelled.at_40x(item)
+for item in reader.read_folder("MoNuSeg"):
+    item = reader.at_40x(item)
     item.image, item.labels
 """
 
@@ -164,7 +164,7 @@ def at_40x(labelled):
     return dataclasses.replace(labelled, image=image, labels=nuclei, microns_per_pixel=inference.MICRONS_PER_PIXEL)
 
 
-def labelled(folder, format=None, table=None, microns_per_pixel=None, on_error=None):
+def read_folder(folder, format=None, table=None, microns_per_pixel=None, on_error=None):
     """Iterator of the `Labelled` of a folder, read one by one, at the resolution they are stored in.
 
     Args:

@@ -10,7 +10,7 @@ import pathlib
 import shutil
 
 from data.sets import hdf5
-from data.sets import request as requests
+from data.sets import specification as specifications
 from hou_synth import config
 from hou_synth.io import files
 
@@ -25,35 +25,35 @@ class Store:
 
     Attributes:
         path: the folder.
-        request: `Request`.
+        specification: `Specification`.
         held: patches that a finished data set there holds.
     """
 
     merges = False
     damage = ""  # a missing file is made again
 
-    def __init__(self, path, request):
+    def __init__(self, path, specification):
         """Looks at what is there.
 
         Args:
             path: the folder to fill.
-            request: `Request`.
+            specification: `Specification`.
 
         Raises:
-            ValueError: if it belongs to another request, or holds something else.
+            ValueError: if it belongs to another specification, or holds something else.
         """
-        self.path, self.request = pathlib.Path(path), request
+        self.path, self.specification = pathlib.Path(path), specification
         self.parts = self.path / "provenance.parts"
-        if not (self.path / requests.IDENTITY).exists():
+        if not (self.path / specifications.IDENTITY).exists():
             files.refuse_existing(self.path)
-        request.refuse_begun(self.path)
+        specification.refuse_begun(self.path)
         self.held = sum(1 for _ in rows(self.path / "provenance.csv"))
-        request.refuse_fewer(self.held, self.path)
+        specification.refuse_fewer(self.held, self.path)
 
     def begin(self):
         """Makes the folders, and removes what a killed run left half written."""
-        self.request.begin(self.path)
-        config.save(self.request.config, self.path / "config.json")
+        self.specification.begin(self.path)
+        config.save(self.specification.config, self.path / "config.json")
         for folder in (*FOLDERS, self.parts.name):
             (self.path / folder).mkdir(exist_ok=True)
             for stray in (self.path / folder).glob("*.part"):
@@ -62,19 +62,19 @@ class Store:
     def missing(self):
         """First patches of the shards that are still to be made."""
         complete = set.intersection(*(_listed(self.path / folder) for folder in FOLDERS))
-        starts = range(0, self.request.count, requests.SHARD)
+        starts = range(0, self.specification.count, specifications.SHARD)
         return [start for start in starts if not self._made(start, complete)]
 
     def _made(self, start, complete):
         """Whether a shard has its files, out of the names of the complete patches, and its provenance."""
-        shard = self.request.shard(start)
+        shard = self.specification.shard(start)
         told = shard[-1] < self.held or _count(self._part(start)) == len(shard)
         return told and all(name(index) in complete for index in shard)
 
     def write(self, start):
         """Makes the patches of one shard; returns how many they are."""
         told = []
-        for index, made in zip(self.request.shard(start), self.request.examples(start), strict=True):
+        for index, made in zip(self.specification.shard(start), self.specification.examples(start), strict=True):
             arrays = (made.image, made.target(hdf5.MASK), made.reference)
             for folder, array in zip(FOLDERS, arrays, strict=True):
                 files.write_png(self.path / folder / name(index), array)

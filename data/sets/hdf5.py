@@ -15,7 +15,7 @@ import tqdm
 
 import hou_synth
 from data import hdf5_members, tiles
-from data.sets import request as requests
+from data.sets import specification as specifications
 from hou_synth import config
 from hou_synth.io import documents, files
 
@@ -37,31 +37,31 @@ class Store:
 
     Attributes:
         path: the file.
-        request: `Request`.
+        specification: `Specification`.
         kept: patches at its beginning that the file already holds, intact.
         held: patches that the file should hold.
     """
 
     merges = True  # while shards are merged, they and the file are on the disk
 
-    def __init__(self, path, request):
+    def __init__(self, path, specification):
         """Looks at what is there.
 
         Args:
             path: the file to write.
-            request: `Request`.
+            specification: `Specification`.
 
         Raises:
-            ValueError: if the file or its shards belong to another request, or the file is none of ours.
+            ValueError: if the file or its shards belong to another specification, or the file is none of ours.
         """
-        self.path, self.request, self.kept, self.held = pathlib.Path(path), request, 0, 0
+        self.path, self.specification, self.kept, self.held = pathlib.Path(path), specification, 0, 0
         self.parts = self.path.with_name(self.path.name + ".parts")
-        request.refuse_begun(self.parts)
+        specification.refuse_begun(self.parts)
         if self.path.exists():
             with readable(self.path) as file:
-                request.refuse_other(_identity(file, self.path), self.path)
+                specification.refuse_other(_identity(file, self.path), self.path)
                 self.held = len(file["image"])
-                request.refuse_fewer(self.held, self.path)
+                specification.refuse_fewer(self.held, self.path)
                 self.kept = intact(file)
 
     @property
@@ -71,7 +71,7 @@ class Store:
 
     def begin(self):
         """Makes the folder of the shards, and removes what a killed run left half written."""
-        self.request.begin(self.parts)
+        self.specification.begin(self.parts)
         halves = self.path.parent.glob(f"{glob.escape(self.path.name)}.*.part")
         for stray in (*halves, *self.parts.glob("*.part")):
             stray.unlink(missing_ok=True)
@@ -83,15 +83,15 @@ class Store:
         return [start for start in starts if not (self._shard(start) in there and self._made(start))]
 
     def _made(self, start):
-        return _length(self._shard(start)) == len(self.request.shard(start))
+        return _length(self._shard(start)) == len(self.specification.shard(start))
 
     def write(self, start):
         """Makes one shard; returns how many patches it has."""
-        shard = self.request.shard(start)
+        shard = self.specification.shard(start)
         texts = []
         with _new(self._shard(start)) as (file, _):
-            _fields(file, len(shard), self.request.side)
-            for row, example in enumerate(self.request.examples(start)):
+            _fields(file, len(shard), self.specification.side)
+            for row, example in enumerate(self.specification.examples(start)):
                 for name, array in _arrays(example).items():
                     file[name][row] = array
                 texts.append(json.dumps(example.provenance).encode())
@@ -105,11 +105,11 @@ class Store:
             OSError: if the disk is full; the shards are kept.
         """
         sources = [(self.path, range(self.kept))] if self.kept else []
-        sources += [(self._shard(start), self.request.shard(start)) for start in self._starts()]
+        sources += [(self._shard(start), self.specification.shard(start)) for start in self._starts()]
         with _new(self.path) as (file, raw):
-            _about(file, self.request)
-            _merge_texts(file, sources, self.request.count)
-            _fields(file, self.request.count, self.request.side)
+            _about(file, self.specification)
+            _merge_texts(file, sources, self.specification.count)
+            _fields(file, self.specification.count, self.specification.side)
             file.flush()  # what describes the patches lies before them: a truncated file keeps it
             for source, rows in tqdm.tqdm(sources, desc="merging", unit="shard", leave=False, disable=None):
                 with readable(source) as shard:
@@ -122,7 +122,7 @@ class Store:
         return self.path.stat().st_size
 
     def _starts(self):
-        return range(self.kept, self.request.count, requests.SHARD)
+        return range(self.kept, self.specification.count, specifications.SHARD)
 
     def _shard(self, start):
         return self.parts / f"{start:08d}.h5"
@@ -256,19 +256,19 @@ def _arrays(example):
     return {"image": example.image, "labels": example.labels, "mask": mask, "reference": example.reference}
 
 
-def _about(file, request):
+def _about(file, specification):
     """Writes what the file is as attributes, and the names of the tiles."""
     file.attrs.update(
-        preset=request.config.preset,
-        seed=request.seed,
-        size=request.side,
-        complete=request.count,
+        preset=specification.config.preset,
+        seed=specification.seed,
+        size=specification.side,
+        complete=specification.count,
         version=hou_synth.__version__,
-        config=json.dumps(dataclasses.asdict(request.config)),
-        bank_settings=tiles.settings(request.config.synthesis),
-        identity=json.dumps(request.identity()),
+        config=json.dumps(dataclasses.asdict(specification.config)),
+        bank_settings=tiles.settings(specification.config.synthesis),
+        identity=json.dumps(specification.identity()),
     )
-    names = [tile.name for tile in tiles.Bank(request.bank).tiles]
+    names = [tile.name for tile in tiles.Bank(specification.bank).tiles]
     file.create_dataset("tiles", data=names, dtype=h5py.string_dtype())
 
 

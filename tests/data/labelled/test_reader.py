@@ -32,7 +32,7 @@ def _region(feature):
 
 
 def test_every_format_gives_the_same(folder, circles, stained):
-    items = list(reader.labelled(folder))
+    items = list(reader.read_folder(folder))
     assert [item.name for item in items] == sorted(reader.FORMATS)
     for item in items:
         np.testing.assert_array_equal(item.image, stained)
@@ -53,7 +53,7 @@ def test_format_is_forced(folder):
 
 def test_resolution_by_argument_then_table_then_file(folder):
     def resolutions(**more):
-        return {item.name: item.microns_per_pixel for item in reader.labelled(folder, **more)}
+        return {item.name: item.microns_per_pixel for item in reader.read_folder(folder, **more)}
 
     (folder / "images.csv").write_text("image,type,microns_per_pixel\naperio,brain,0.4\nplain.png,,1\n")
     assert resolutions() == {"aperio": 0.4, "matlab": 0.25, "miccai": 0.25, "plain": 1, "qupath": 0.25}
@@ -80,17 +80,17 @@ def test_nested_types(tmp_path, stained, circles):
 
 def test_folder_without_images(tmp_path):
     with pytest.raises(ValueError, match="Expected PNG"):
-        reader.labelled(tmp_path)
+        reader.read_folder(tmp_path)
     with pytest.raises(ValueError, match="nowhere"):
-        reader.labelled(tmp_path / "nowhere")
+        reader.read_folder(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["plain_labels.png", "miccai_mask.txt", "aperio.xml", "matlab.mat", "qupath.geojson"])
 def test_empty_file_is_fatal_or_skipped(folder, name, capsys):
     (folder / name).write_bytes(b"")
     with pytest.raises(ValueError, match=name):
-        list(reader.labelled(folder))
-    rest = [item.name for item in reader.labelled(folder, on_error=command.complain)]
+        list(reader.read_folder(folder))
+    rest = [item.name for item in reader.read_folder(folder, on_error=command.complain)]
     assert len(rest) == len(reader.FORMATS) - 1 and name.split(".")[0].split("_")[0] not in rest
     error = capsys.readouterr().err
     assert error.startswith("error: Expected") and name in error and error.count("\n") == 1
@@ -102,7 +102,7 @@ def test_missing_partners_are_fatal_or_skipped(folder):
     with pytest.raises(ValueError, match="plain.png.*none"):
         reader.find(folder)
     errors = []
-    assert len(list(reader.labelled(folder, on_error=errors.append))) == 3
+    assert len(list(reader.read_folder(folder, on_error=errors.append))) == 3
     assert ["plain.png" in str(errors[0]), "matlab.mat" in str(errors[1]), len(errors)] == [True, True, 2]
 
 
@@ -110,12 +110,12 @@ def test_missing_partners_are_fatal_or_skipped(folder):
 def test_size_that_does_not_match(folder, stained, name):
     cv2.imwrite(str(folder / f"{name}.png"), stained[:-1])
     with pytest.raises(ValueError, match=rf"{name}.*\(96, 128\).*{name}.png.*\(95, 128\)"):
-        list(reader.labelled(folder))
+        list(reader.read_folder(folder))
 
 
 def test_image_that_is_damaged_or_gone(folder):
     (folder / "plain.png").write_bytes(b"no image")
-    items = reader.labelled(folder, on_error=(errors := []).append)
+    items = reader.read_folder(folder, on_error=(errors := []).append)
     (folder / "matlab.png").unlink()
     assert len(list(items)) == 3
     assert "matlab.png" in str(errors[0]) and isinstance(errors[0], OSError)
@@ -128,7 +128,7 @@ def test_images_without_nuclei(folder, circles):
     scipy.io.savemat(folder / "matlab.mat", {"inst_map": circles * 0.0})
     (folder / "qupath.geojson").write_text(results.geojson(circles * 0))
     (folder / "aperio.xml").write_text("<Annotations/>")
-    items = list(reader.labelled(folder))
+    items = list(reader.read_folder(folder))
     assert len(items) == 5
     assert all(item.labels.shape == circles.shape and not item.labels.any() for item in items)
 
@@ -158,14 +158,14 @@ def test_nuclei_that_vanish_at_40x(stained, circles):
 
 
 def test_miccai_originals_equal_the_label_maps(real_data):
-    for item in reader.labelled(real_data / "originals" / "cpm15"):
+    for item in reader.read_folder(real_data / "originals" / "cpm15"):
         same = image_files.read(real_data / "labelled" / "cpm15" / f"{item.name}_labels.png")
         _, ids = np.unique(same, return_inverse=True)
         np.testing.assert_array_equal(item.labels, ids.reshape(same.shape))
 
 
 def test_aperio_originals_equal_the_label_maps(real_data):
-    items = list(reader.labelled(real_data / "originals" / "monuseg"))
+    items = list(reader.read_folder(real_data / "originals" / "monuseg"))
     assert [item.type for item in items] == ["breast", "breast", "kidney"]
     for item in items:
         same = image_files.read(real_data / "labelled" / "kumar16" / f"{item.name}_labels.png")

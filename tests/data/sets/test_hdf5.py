@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from data import synthetic
-from data.sets import dataset, folders, hdf5, request
+from data.sets import dataset, folders, hdf5, specification
 from hou_synth import config
 
 SETTINGS = config.preset("release")
@@ -18,12 +18,12 @@ HDF5 = ("image", "labels", "mask", "reference")
 
 @pytest.fixture(autouse=True)
 def shards_of_eight(monkeypatch):
-    monkeypatch.setattr(request, "SHARD", 8)
+    monkeypatch.setattr(specification, "SHARD", 8)
 
 
 def asked(bank, count=COUNT, **changes):
     values = {"config": SETTINGS, "seed": SEED, "side": SIDE, "count": count, **changes}
-    return request.Request(bank=str(bank.path), tiles=request.fingerprint(bank), **values)
+    return specification.Specification(bank=str(bank.path), tiles=specification.fingerprint(bank), **values)
 
 
 def fill(store, shards=None):
@@ -51,7 +51,7 @@ def same(one, other):
 def made(bank, tmp_path_factory):
     """A finished file, not to be changed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(request, "SHARD", 8)
+        patch.setattr(specification, "SHARD", 8)
         path = tmp_path_factory.mktemp("made") / "made.h5"
         fill(hdf5.Store(path, asked(bank)))
     return path
@@ -107,7 +107,7 @@ def test_another_request_is_refused_by_name(bank, made, tmp_path):
 
 
 def test_another_bank_under_the_same_name_is_refused(bank):
-    wanted = request.Request(SETTINGS, SEED, SIDE, COUNT, str(bank.path), "0123")
+    wanted = specification.Specification(SETTINGS, SEED, SIDE, COUNT, str(bank.path), "0123")
     with pytest.raises(ValueError, match="tile bank.*0123"):
         list(wanted.examples(0))
 

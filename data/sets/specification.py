@@ -1,4 +1,4 @@
-"""What a data set on disk is made of: two equal requests give equal pixels."""
+"""What a data set on disk is made of: two equal specifications give equal pixels."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ SHARD = 64  # patches that are written as one; what a killed run may lose of eac
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class Specification:
     """A data set that is asked for.
 
     Attributes:
@@ -41,31 +41,31 @@ class Request:
         own = {**versions, "seed": self.seed, "size": self.side, "tiles": self.tiles}
         return {**own, **json.loads(tiles.settings(self.config.synthesis)), **dataclasses.asdict(self.config.synthesis)}
 
-    def refuse_other(self, found, path):
-        """Raises ValueError, naming what differs, if `found` is not the identity of this request."""
+    def refuse_other(self, recorded, path):
+        """Raises ValueError, naming what differs, if `recorded` is not the identity of this specification."""
         wanted = self.identity()
-        keys = sorted(wanted.keys() | found.keys())
+        keys = sorted(wanted.keys() | recorded.keys())
         differing = [
-            f"{key}: {found.get(key)} != {wanted.get(key)}" for key in keys if found.get(key) != wanted.get(key)
+            f"{key}: {recorded.get(key)} != {wanted.get(key)}" for key in keys if recorded.get(key) != wanted.get(key)
         ]
         if differing:
             raise ValueError(
-                f"Expected the request that {path} was begun with. Received: {'; '.join(differing)}. "
+                f"Expected the settings that {path} was begun with. Received: {'; '.join(differing)}. "
                 "Name another --out, or delete it."
             )
 
     def refuse_fewer(self, held, path):
-        """Raises ValueError if there are more patches already than this request wants."""
+        """Raises ValueError if there are more patches already than this specification wants."""
         if self.count < held:
             raise ValueError(f"Expected a count of at least {held}, as in {path}. Received: {self.count}.")
 
     def refuse_begun(self, folder):
-        """Raises ValueError if the folder of an unfinished data set was begun with another request."""
+        """Raises ValueError if the folder of an unfinished data set was begun with another specification."""
         if (folder / IDENTITY).exists():
             self.refuse_other(documents.read(folder / IDENTITY, dict[str, object]), folder)
 
     def begin(self, folder):
-        """Makes the folder of an unfinished data set, with this request's identity in it."""
+        """Makes the folder of an unfinished data set, with this specification's identity in it."""
         folder.mkdir(parents=True, exist_ok=True)
         files.write_text(folder / IDENTITY, json.dumps(self.identity(), indent=2) + "\n")
 
@@ -99,6 +99,6 @@ def _opened(path, wanted):
     bank = tiles.Bank(path)
     if fingerprint(bank) != wanted:
         raise ValueError(
-            f"Expected the tile bank that the request names, {wanted}. Received: {path}, {fingerprint(bank)}."
+            f"Expected the tile bank of the specification, {wanted}. Received: {path}, {fingerprint(bank)}."
         )
     return bank
