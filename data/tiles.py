@@ -371,7 +371,7 @@ class Bank:
         tile = Tile(*layers, colour, float(density), cells, name, kind)
         _refuse_formless(tile)
         self.tiles.append(tile)
-        self.free_pages(tile.image.shape[0])
+        self.free_pages(len(LAYERS) * tile.image.shape[0])
 
     def _mapped(self, dataset):
         """A contiguous dataset of bytes as an array over the mapped file."""
