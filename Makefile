@@ -3,7 +3,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 TEST := $(RUN) -m pytest --numprocesses $(or $(WORKERS),2) --dist worksteal
 
-.PHONY: universal segment venv test test-slow test-all lint bench clean
+.PHONY: universal segment venv test test-slow test-all fuzz lint bench clean
 
 universal: $(VENV)/.installed
 	$(RUN) -m train.universal --out runs/quick --resume
@@ -26,6 +26,9 @@ test-slow: $(VENV)/.installed
 	$(TEST) -m slow
 
 test-all: test test-slow
+
+fuzz: $(VENV)/.installed
+	$(TEST) tests/fuzz
 
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .

@@ -41,6 +41,7 @@ setup(
         "onnx": ["tf2onnx>=1.16", "onnx>=1.16", "onnxruntime>=1.18"],
         "dev": [
             "pytest>=8",
+            "hypothesis>=6.100",
             "pytest-xdist>=3.5",
             "requests>=2.31",
             "trustme>=1",
