@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import signal
+import sys
 import types
 
 import cv2
@@ -11,6 +12,16 @@ import numpy as np
 import pytest
 
 from hou_synth import config
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # these processes share the cores; told before TensorFlow is imported
+    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
+
+
+def pytest_runtest_setup(item):
+    """Quick tests run most graphs once or twice, as they were traced: optimising them takes longer than that."""
+    if "tensorflow" in sys.modules:
+        quick = item.get_closest_marker("slow") is None
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": quick})
 
 
 @pytest.fixture

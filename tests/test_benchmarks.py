@@ -18,7 +18,7 @@ from train.serving import signatures, warmup
 
 
 def test_synthesis_prints_a_row_for_each_size_and_number_of_workers(capsys):
-    assert synthesis.main(["--sizes", "75", "200", "--workers", "1", "2", "--seconds", "0.3"]) == 0
+    assert synthesis.main(["--sizes", "75", "200", "--workers", "1", "2", "--seconds", "0.1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [line.split() for line in lines if re.match(r" *\d+ +\d+ +\d+\.", line)]
     assert [row[:2] for row in rows] == [["75", "1"], ["75", "2"], ["200", "1"], ["200", "2"]]
@@ -62,7 +62,9 @@ def test_windows_lie_where_they_should():
     assert np.abs(windows[:, :, 8:]).max() < 0.1  # flat beyond the edge's blur
 
 
-def test_training_prints_a_row_for_each_size_precision_and_step(capsys):
+def test_training_prints_a_row_for_each_size_precision_and_step(monkeypatch, capsys):
+    tiny = config.preset("quick", refiner_blocks=1, unet_widths=(4, 8), unet_down=(1, 1), unet_up=(1,))
+    monkeypatch.setattr(config, "preset", lambda name: tiny)
     sizes = ["--sizes", "64", "72", "--batch", "2", "--seconds", "0.1", "--precisions", "float32"]
     assert training.main([*sizes, "--preset", "quick"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

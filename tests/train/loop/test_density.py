@@ -141,6 +141,7 @@ def test_the_ratio_of_inputs_is_what_restores_the_weights(real, synthetic):
     assert abs(np.median(np.log(restored / trainer.ratio() / balanced))) > np.log(2) - 0.1
 
 
+@pytest.mark.slow
 def test_local_probabilities_of_a_part_of_the_patch_make_weights_too_even():
     """A window of 10x10 sees 39 % of the patch and its mean probability about as much of log p/g.
 

@@ -32,6 +32,7 @@ import numpy as np
 import tensorflow as tf
 one = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(one, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as in conftest.py
 from hou_synth import config
 from train.loop import devices
 from train.loop.trainer import UniversalTrainer
@@ -54,15 +55,16 @@ def trained(name, mixed_precision="float32"):
     state = [trainer.seen, trainer.step, trainer.pool.size, trainer.pool.layers["target"], *trainer.weighting.variables]
     return values, weights, [value.numpy().astype(np.float64) for value in state]
 
-(values, weights, state), (others, replicated, same) = trained("one"), trained("mirrored")
-assert tf.distribute.get_strategy().num_replicas_in_sync == 1
-for name in values:
-    np.testing.assert_allclose(values[name], others[name], rtol=1e-4, err_msg=name)
-for one, two in zip(weights + state, replicated + same, strict=True):
-    np.testing.assert_allclose(one, two, atol=1e-5)
 if "float16" in sys.argv:
     assert all(np.isfinite(w).all() for w in trained("mirrored", "float16")[1])
-print("same")
+else:
+    (values, weights, state), (others, replicated, same) = trained("one"), trained("mirrored")
+    assert tf.distribute.get_strategy().num_replicas_in_sync == 1
+    for name in values:
+        np.testing.assert_allclose(values[name], others[name], rtol=1e-4, err_msg=name)
+    for one, two in zip(weights + state, replicated + same, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+print("as expected")
 """
 
 
@@ -77,11 +79,15 @@ def process(*command, **environment):
     )
 
 
-def test_two_devices_give_the_weights_of_one():
-    """With synchronised normalisation, clipping, stain jitter, labelled patches, fresh halves that do not divide."""
-    done = process("-c", MIRRORED, "float16")
+@pytest.mark.parametrize("precision", ["float32", pytest.param("float16", marks=pytest.mark.slow)])
+def test_two_devices_give_the_weights_of_one(precision):
+    """With synchronised normalisation, clipping, stain jitter, labelled patches, fresh halves that do not divide.
+
+    Those of float16 are finite.
+    """
+    done = process("-c", MIRRORED, precision)
     told, _ = done.communicate()
-    assert done.returncode == 0 and told.strip().endswith("same"), told[-3000:]
+    assert done.returncode == 0 and told.strip().endswith("as expected"), told[-3000:]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +133,7 @@ def test_two_machines_give_the_run_of_one(tiles, single, tmp_path):
     assert sorted(p.name for p in (tmp_path / "models/run").iterdir()) == ["1"]
 
 
-@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_a_run_of_lower_precision_keeps_plain_networks(tiles, single, tmp_path, name):
     assert universal.main(command(tiles, tmp_path, "--mixed-precision", name)) == 0
     assert config.load(tmp_path / "run/config.json").schedule.mixed_precision == name

@@ -54,8 +54,8 @@ def test_each_step_changes_exactly_one_network(step, network):
 
 
 def test_bare_loop_equals_fit():
-    updates = (2, 1, 1)
-    data = tf.data.Dataset.from_tensor_slices({k: tf.stack([v, v[::-1]]) for k, v in batches(4).items()})
+    updates = (1, 1, 1)
+    data = tf.data.Dataset.from_tensor_slices({k: tf.stack([v, v[::-1]]) for k, v in batches(3).items()})
     fitted, looped = tiny(), tiny()
     fitted.compile(updates=updates)
     fitted.fit(data, shuffle=False, verbose=0)
@@ -64,7 +64,7 @@ def test_bare_loop_equals_fit():
     for round_ in data:
         step(round_)
     assert changed(snapshot(fitted), snapshot(looped)) == set()
-    assert int(fitted.step) == 8
+    assert int(fitted.step) == 6
 
 
 def test_same_seed_same_weights_and_another_seed_others():
@@ -191,10 +191,11 @@ def test_bytes_and_floats_are_inverse():
     assert (module.unsigned(module.signed(values)).numpy() == values.numpy()).all()
 
 
-def test_a_round_runs_under_xla():
+@pytest.mark.parametrize("updates", [(0, 0, 1), pytest.param((1, 1, 1), marks=pytest.mark.slow)])
+def test_a_round_runs_under_xla(updates):
     trainer = tiny()
-    trainer.compile(updates=(1, 1, 1), jit_compile=True)
-    values = tf.function(trainer.train_step, jit_compile=True)(batches(3))
+    trainer.compile(updates=updates, jit_compile=True)
+    values = tf.function(trainer.train_step, jit_compile=True)(batches(sum(updates)))
     assert all(np.isfinite(value) for value in values.values())
 
 
@@ -232,6 +233,7 @@ def test_every_step_learns_in_lower_precision_what_it_learns_in_float32(precisio
         assert np.linalg.norm(other) == pytest.approx(np.linalg.norm(one), rel=0.25), name  # and length
 
 
+@pytest.mark.slow
 def test_a_round_of_lower_precision_is_fitted_under_xla():
     trainer = tiny(jit=True, mixed_precision="bfloat16")
     before = snapshot(trainer)
