@@ -172,15 +172,15 @@ def segment(network, image, normalise=True, microns_per_pixel=None, settings=ins
     resampled = reinhard(resampled) if normalise else resampled
     maps = probabilities(network, resampled, **tiling)
     labels = instances.nuclei(*maps, settings)
-    scale = enlargement(labels, settings.typical_area)
-    if scale > 1:
-        resampled = resized(resampled, scale)
+    factor = enlargement(labels, settings.typical_area)
+    if factor > 1:
+        resampled = resized(resampled, factor)
         maps = probabilities(network, resampled, **tiling)
     if settings.transposed:
         maps = symmetric(network, resampled, maps, **tiling)
-    if settings.transposed or scale > 1:
-        found = instances.nuclei(*maps, settings)
-        labels = instances.consecutive(on_pixels(found, labels.shape), settings.area_min)
+    if settings.transposed or factor > 1:
+        second = instances.nuclei(*maps, settings)
+        labels = instances.consecutive(on_pixels(second, labels.shape), settings.area_min)
     return on_pixels(labels, image.shape[:2])
 
 
@@ -197,26 +197,34 @@ def enlargement(labels, typical_area):
     if len(areas) < COUNT_MIN or typical_area <= 0:
         return 1.0
     least, most = ENLARGED
-    scale = min(math.sqrt(typical_area / np.median(areas)), most, math.sqrt(ENLARGED_MAX / labels.size))
-    return scale if scale >= least else 1.0
+    factor = min(math.sqrt(typical_area / np.median(areas)), most, math.sqrt(ENLARGED_MAX / labels.size))
+    return factor if factor >= least else 1.0
 
 
-def resized(image, scale):
-    """Image with its sides times `scale`: bicubic if enlarged, means of areas if reduced."""
-    size = [max(round(side * scale), 1) for side in image.shape[1::-1]]
-    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+def resized(image, factor):
+    """Image with its sides times `factor`: bicubic if enlarged, means of areas if reduced."""
+    size = [max(round(side * factor), 1) for side in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
 
 
 def at_40x(image, microns_per_pixel):
     """Image resampled to 0.25 microns per pixel; the image itself if within 5 % of it or None."""
+    factor = scale(microns_per_pixel)
+    return image if factor == 1 else resized(image, factor)
+
+
+def scale(microns_per_pixel):
+    """Pixels at 0.25 microns per pixel for one of an image; 1 within 5 % of it, and for None.
+
+    Raises:
+        ValueError: for a resolution that cannot be meant.
+    """
     if microns_per_pixel is None:
-        return image
+        return 1.0
     if not 0.01 < microns_per_pixel < 10:
         raise ValueError(f"Expected microns per pixel of 0.01 to 10. Received: {microns_per_pixel}.")
-    scale = microns_per_pixel / MICRONS_PER_PIXEL
-    if abs(scale - 1) <= TOLERANCE:
-        return image
-    return resized(image, scale)
+    factor = microns_per_pixel / MICRONS_PER_PIXEL
+    return 1.0 if abs(factor - 1) <= TOLERANCE else factor
 
 
 def on_pixels(labels, shape):

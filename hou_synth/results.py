@@ -11,6 +11,7 @@ from hou_synth import instances
 from hou_synth.io import files, geojson, image_files
 
 OUTLINE = (0, 255, 0)  # colour of the outlines of predicted nuclei, RGB
+STRIP = 1024  # rows that are outlined at once, so that memory stays small; ours
 OUTPUTS = ("_labels.png", "_labels.tif", "_overlay.png", ".geojson", ".csv")
 MEMBER = "hou_synth"  # of the GeoJSON: the request that gave it, which readers of GeoJSON pass over
 SIZES = "bytes"  # in it: sizes of the other results by name, once all of them are there
@@ -19,7 +20,10 @@ SIZES = "bytes"  # in it: sizes of the other results by name, once all of them a
 def overlay(image, nuclei, colour=OUTLINE):
     """Copy of a uint8 RGB image with the outlines of a label map drawn on it, one pixel wide."""
     drawn = image.copy()
-    drawn[find_boundaries(nuclei, mode="inner")] = colour
+    for top in range(0, len(nuclei), STRIP):
+        above = min(top, 1)  # and a row below, so that a boundary is one where strips meet
+        inner = find_boundaries(nuclei[top - above : top + STRIP + 1], mode="inner")[above : above + STRIP]
+        drawn[top : top + STRIP][inner] = colour
     return drawn
 
 

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import errno
 import glob
-import itertools
 import os
 import pathlib
 import sys
@@ -16,7 +15,7 @@ import hou_synth
 from hou_synth import inference, model, released, results
 from hou_synth.io import command, image_files, locks
 from hou_synth.model import Model
-from hou_synth.slides import summary, tiled, whole_slide
+from hou_synth.slides import large_image, summary, tiled, whole_slide
 
 TILES = ".tiles"  # the folder with the tiles of a slide is named <stem of the slide>.tiles
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a full disk, which the next image would meet too
@@ -73,8 +72,24 @@ def request(path, job):
 def segment_image(path, job):
     """Segments an image and writes its results."""
     image = image_files.image(path)
-    nuclei = job.model.segment(image, job.microns_per_pixel, job.normalise)
-    results.write(job.out / path.stem, image, nuclei, request(path, job))
+    if large_image.size_at_40x(image, job.microns_per_pixel) > large_image.LARGE:
+        segment_large(path, image, job)
+    else:
+        nuclei = job.model.segment(image, job.microns_per_pixel, job.normalise)
+        results.write(job.out / path.stem, image, nuclei, request(path, job))
+
+
+def segment_large(path, image, job):
+    """Segments a large image tile by tile, or what is left of it, and writes the results of an image."""
+    folder, large = job.out / (path.stem + TILES), large_image.LargeImage(path, image, job.microns_per_pixel)
+    megapixels = large_image.size_at_40x(image, job.microns_per_pixel) / 1e6
+    print(f"{path.name}: {megapixels:.0f} megapixels at 40X, segmented tile by tile", file=sys.stderr)
+    if job.overwrite:
+        tiled.clear(folder)
+    colours = tiled.begin(folder, large, tiled.request(large, job.model, job.normalise))
+    segment_tiles(large, folder, colours, job)
+    results.write(job.out / path.stem, image, large_image.label_map(folder, large), request(path, job))
+    tiled.clear(folder)
 
 
 def finished(path, job):
@@ -108,23 +123,25 @@ def segment_slide(path, job):
         for output in outputs:
             output.unlink(missing_ok=True)
     colours = tiled.begin(folder, slide, tiled.request(slide, job.model, job.normalise))
-    for partial in leftovers(folder, outputs):
-        partial.unlink()
+    for output in outputs:  # what a killed start may have left half written
+        for partial in output.parent.glob(f"{glob.escape(output.name)}.*.part"):
+            partial.unlink()
     if tiled.finished(folder):
         return
+    segment_tiles(slide, folder, colours, job)
+    summary.write(stem_path, folder, slide)
+    tiled.finish(folder, outputs)
+
+
+def segment_tiles(slide, folder, colours, job):
+    """Computes the tiles of a slide or a large image that its folder does not hold yet."""
+    for partial in folder.glob("*.part"):  # what a killed start may have left half written
+        partial.unlink()
     try:
         tiled.segment(job.model, slide, folder, colours)
     except (ValueError, OSError, MemoryError, KeyboardInterrupt):
         print(tiled.kept(folder, slide), file=sys.stderr)
         raise
-    summary.write(stem_path, folder, slide)
-    tiled.finish(folder, outputs)
-
-
-def leftovers(folder, outputs):
-    """What a killed start may have left half written: in the folder of tiles, and of the outputs beside it."""
-    beside = (output.parent.glob(f"{glob.escape(output.name)}.*.part") for output in outputs)
-    return itertools.chain(folder.glob("*.part"), *beside)
 
 
 def arguments(argv):

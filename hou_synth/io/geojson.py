@@ -23,5 +23,5 @@ def collection(outlines, members=None):
         outlines: of nuclei, (k, 2) float each.
         members: dict of further members of the collection, which readers of GeoJSON pass over.
     """
-    features = [feature(outline) for outline in outlines]
-    return json.dumps({"type": "FeatureCollection", **(members or {}), "features": features})
+    opened = json.dumps({"type": "FeatureCollection", **(members or {}), "features": []}).removesuffix("]}")
+    return opened + ", ".join(json.dumps(feature(outline)) for outline in outlines) + "]}"

@@ -8,8 +8,7 @@ import pathlib
 import cv2
 import numpy as np
 
-from hou_synth import normalise
-from hou_synth.inference import MICRONS_PER_PIXEL, TOLERANCE, at_40x
+from hou_synth import inference, normalise
 
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi", ".dcm")
 TIFF = (".tif", ".tiff")  # slides only as `is_slide` tells
@@ -78,7 +77,54 @@ def find(folder):
     return sorted(path for path in pathlib.Path(folder).iterdir() if path.suffix.lower() in suffixes)
 
 
-class Slide:
+class Gridded:
+    """A picture that is segmented tile by tile.
+
+    Attributes:
+        path: of its file.
+        width, height: its pixels.
+        microns_per_pixel: its resolution.
+        scale: pixels at 40X for one of its own; 1 within 5 % of 0.25 microns per pixel.
+
+    Besides them, those that derive from it have `pixels(place)`, `overview()` and `fingerprint()`.
+    """
+
+    def at_40x(self, place):
+        """RGB of a place at 0.25 microns per pixel; not resampled within 5 % of it."""
+        return inference.at_40x(self.pixels(place), self.microns_per_pixel)
+
+    def tiles(self, side=TILE):
+        """Places of the tiles' cores, row by row: they cover the slide without overlap, with sides as even as can be.
+
+        Args:
+            side: largest side of a core, in pixels at 40X.
+        """
+        columns, rows = (_parts(length, max(int(side / self.scale), 1)) for length in (self.width, self.height))
+        return [Place(x, y, w, h) for y, h in rows for x, w in columns]
+
+    def colours(self):
+        """LAB mean and standard deviation of the slide's tissue, for `normalise.moved`; None for a white slide.
+
+        The slide is divided into cells of 256x256 pixels at 40X. Out of those at least half of which is tissue in the
+        overview (or, if there is none, as much as in the fullest), 64 are taken at even distances, row by row, and
+        read at full resolution. White pixels do not count.
+        """
+        side = max(round(CELL / self.scale), 1)
+        cells = [_parts(length, side) for length in (self.width, self.height)]
+        found = normalise.tissue(self.overview()).astype(np.float32)
+        share = cv2.resize(found, (len(cells[0]), len(cells[1])), interpolation=cv2.INTER_AREA).ravel()
+        full = np.flatnonzero((share >= min(TISSUE_MIN, share.max())) & (share > 0))
+        if not full.size:
+            return None
+        taken = np.unique(full[np.linspace(0, full.size - 1, SAMPLES).round().astype(int)])
+        samples = []
+        for row, column in zip(*np.divmod(taken, len(cells[0])), strict=True):
+            (x, width), (y, height) = cells[0][column], cells[1][row]
+            samples.append(self.at_40x(Place(x, y, width, height)).reshape(-1, 1, 3))
+        return normalise.statistics(np.concatenate(samples))
+
+
+class Slide(Gridded):
     """A slide that OpenSlide reads.
 
     Args:
@@ -104,8 +150,7 @@ class Slide:
             raise ValueError(f"Expected a slide that OpenSlide reads. Received: {self.path} ({error}).") from None
         self.width, self.height = self._slide.dimensions
         self.microns_per_pixel = self._resolution(microns_per_pixel)
-        scale = self.microns_per_pixel / MICRONS_PER_PIXEL
-        self.scale = 1.0 if abs(scale - 1) <= TOLERANCE else scale
+        self.scale = inference.scale(self.microns_per_pixel)
 
     def _resolution(self, given):
         """Microns per pixel that the slide tells, else the given ones."""
@@ -134,19 +179,6 @@ class Slide:
         image[rgba[..., 3] == 0] = 255
         return image
 
-    def at_40x(self, place):
-        """RGB of a place at 0.25 microns per pixel; not resampled within 5 % of it."""
-        return at_40x(self.pixels(place), self.microns_per_pixel)
-
-    def tiles(self, side=TILE):
-        """Places of the tiles' cores, row by row: they cover the slide without overlap, with sides as even as can be.
-
-        Args:
-            side: largest side of a core, in pixels at 40X.
-        """
-        columns, rows = (_parts(length, max(int(side / self.scale), 1)) for length in (self.width, self.height))
-        return [Place(x, y, w, h) for y, h in rows for x, w in columns]
-
     def overview(self, side=OVERVIEW):
         """RGB of the whole slide, longest side at most `side`; read in blocks, so that memory stays small."""
         ratio = max(max(self.width, self.height) / side, 1)
@@ -160,27 +192,6 @@ class Slide:
                 block = self.pixels(Place(left, top, right - left, below - top), level)
                 image[y : y + height, x : x + width] = cv2.resize(block, (width, height), interpolation=cv2.INTER_AREA)
         return image
-
-    def colours(self):
-        """LAB mean and standard deviation of the slide's tissue, for `normalise.moved`; None for a white slide.
-
-        The slide is divided into cells of 256x256 pixels at 40X. Out of those at least half of which is tissue in the
-        overview (or, if there is none, as much as in the fullest), 64 are taken at even distances, row by row, and
-        read at full resolution. White pixels do not count.
-        """
-        side = max(round(CELL / self.scale), 1)
-        cells = [_parts(length, side) for length in (self.width, self.height)]
-        found = normalise.tissue(self.overview()).astype(np.float32)
-        share = cv2.resize(found, (len(cells[0]), len(cells[1])), interpolation=cv2.INTER_AREA).ravel()
-        full = np.flatnonzero((share >= min(TISSUE_MIN, share.max())) & (share > 0))
-        if not full.size:
-            return None
-        taken = np.unique(full[np.linspace(0, full.size - 1, SAMPLES).round().astype(int)])
-        samples = []
-        for row, column in zip(*np.divmod(taken, len(cells[0])), strict=True):
-            (x, width), (y, height) = cells[0][column], cells[1][row]
-            samples.append(self.at_40x(Place(x, y, width, height)).reshape(-1, 1, 3))
-        return normalise.statistics(np.concatenate(samples))
 
     def fingerprint(self):
         """Text that tells one slide from another: of its size, OpenSlide's quick hash and 17 places of the file."""

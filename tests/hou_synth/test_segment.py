@@ -11,10 +11,10 @@ import pytest
 import tifffile
 
 import hou_synth.serving
-from hou_synth import inference, instances, model, segment
+from hou_synth import inference, instances, metrics, model, segment
 from hou_synth.io import command, files, image_files, locks
 from hou_synth.model import Model
-from hou_synth.slides import whole_slide
+from hou_synth.slides import large_image, whole_slide
 from tests.paths import ROOT
 
 NAMES = ["a.csv", "a.geojson", "a_labels.png", "a_overlay.png"]
@@ -294,6 +294,55 @@ def test_older_output_of_something_else_is_not_replaced_by_a_slides(folder, pyra
     assert run(folder, pyramid, *RESOLUTION) == 2
     assert "s.csv exists" in capsys.readouterr().err
     assert [path.name for path in (folder / "out").iterdir()] == ["s.csv"]
+
+
+@pytest.fixture
+def large(folder, monkeypatch):
+    """Image l.png of four tiles, each with the image's discs, that is too large to be segmented at once."""
+    files.write_png(folder / "l.png", np.tile(image_files.image(folder / "in" / "a.png"), (2, 2, 1)))
+    monkeypatch.setattr(whole_slide, "TILE", 128)
+    monkeypatch.setattr(large_image, "LARGE", 20_000)
+    return folder / "l.png"
+
+
+def test_a_large_image_goes_tile_by_tile_and_ends_as_an_image(folder, large, monkeypatch, capsys):
+    assert run(folder, large) == 0
+    assert "l.png: 0 megapixels at 40X, segmented tile by tile" in capsys.readouterr().err
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [f"l{name[1:]}" for name in NAMES]
+    tiled = image_files.read(folder / "out" / "l_labels.png")
+    assert run(folder, large) == 0 and "1 of 1 images are segmented already" in capsys.readouterr().err
+    monkeypatch.setattr(large_image, "LARGE", 10**6)
+    assert run(folder, large, "--overwrite") == 0
+    whole = image_files.read(folder / "out" / "l_labels.png")
+    assert tiled.max() == whole.max() == 16
+    scores = metrics.scores(tiled, whole)
+    assert scores["dice1"] > 0.98 and scores["pq"] > 0.95
+
+
+def test_a_large_image_goes_on_where_it_was_stopped(folder, large, serve, capsys):
+    serve(failing={3})
+    assert run(folder, large, *SERVER, "--parallel", 1) == 2
+    assert "2 of 4 tiles are kept" in capsys.readouterr().err
+    server = serve()
+    assert run(folder, large, *SERVER) == 0 and server.calls == 2
+    assert image_files.read(folder / "out" / "l_labels.png").max() == 16
+    assert not (folder / "out" / "l.tiles").exists()
+
+
+def test_enlarging_an_image_of_coarse_pixels_does_not_take_the_memory(folder, monkeypatch):
+    monkeypatch.setattr(inference, "segment", limited(inference.segment))
+    monkeypatch.setattr(whole_slide, "TILE", 128)
+    monkeypatch.setattr(large_image, "LARGE", 10**6)
+    assert run(folder, folder / "in", "--microns-per-pixel", 5) == 0  # 5 megapixels
+    assert image_files.read(folder / "out" / "a_labels.png").shape == (96, 128)
+
+
+def limited(segment):
+    def checked(network, image, *more, **options):
+        assert image.size < 10**6
+        return segment(network, image, *more, **options)
+
+    return checked
 
 
 class Served:
