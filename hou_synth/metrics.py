@@ -97,11 +97,11 @@ def aji(pairs):
     p(t) is the prediction of highest IoU with the true nucleus t; without one, |t| counts as the union.
     """
     order = np.lexsort((-_ious(pairs), pairs.true))
-    found, first = np.unique(pairs.true[order], return_index=True)
+    overlapped, first = np.unique(pairs.true[order], return_index=True)
     best = order[first]
     shared, used = pairs.shared[best], pairs.predicted[best]
-    unions = pairs.predicted_areas[used] + pairs.true_areas[found] - shared
-    missed = pairs.true_areas.sum() - pairs.true_areas[found].sum()
+    unions = pairs.predicted_areas[used] + pairs.true_areas[overlapped] - shared
+    missed = pairs.true_areas.sum() - pairs.true_areas[overlapped].sum()
     unused = np.delete(pairs.predicted_areas, used).sum()
     return shared.sum() / (unions.sum() + missed + unused)
 

@@ -27,7 +27,7 @@ def overlay(image, nuclei, colour=OUTLINE):
     return drawn
 
 
-def request(path, model, normalised, microns_per_pixel):
+def image_request(path, model, normalised, microns_per_pixel):
     """What the nuclei of an image depend on, as a dict for JSON.
 
     Args:
@@ -52,7 +52,7 @@ def write(stem_path, image, nuclei, wanted):
         stem_path: path without ending.
         image: (h, w, 3) uint8 RGB.
         nuclei: (h, w) integer labels.
-        wanted: the image's `request`.
+        wanted: the image's `image_request`.
     """
     outlines = list(instances.polygons(nuclei).values())
     collection = pathlib.Path(f"{stem_path}.geojson")
@@ -72,7 +72,7 @@ def finished(stem_path, wanted):
 
     Args:
         stem_path: path without ending.
-        wanted: the image's `request`.
+        wanted: the image's `image_request`.
 
     Raises:
         ValueError: if there are results of anything else, naming what differs.

@@ -31,6 +31,11 @@ class Job:
     normalise: bool = True
     overwrite: bool = False
 
+    def request(self, path):
+        """What the nuclei of an image depend on, see `results.image_request`."""
+        resolution = self.microns_per_pixel or inference.MICRONS_PER_PIXEL
+        return results.image_request(path, self.model, self.normalise, resolution)
+
 
 def inputs(arguments):
     """Paths of the images and slides named on the command line; folders stand for those in them.
@@ -63,12 +68,6 @@ def refuse_existing(slides, out):
                 raise ValueError(f"Expected no older output, or --overwrite. Received: {output} exists.")
 
 
-def request(path, job):
-    """The `results.request` of an image."""
-    resolution = job.microns_per_pixel or inference.MICRONS_PER_PIXEL
-    return results.request(path, job.model, job.normalise, resolution)
-
-
 def segment_image(path, job):
     """Segments an image and writes its results."""
     image = image_files.image(path)
@@ -76,7 +75,7 @@ def segment_image(path, job):
         segment_large(path, image, job)
     else:
         nuclei = job.model.segment(image, job.microns_per_pixel, job.normalise)
-        results.write(job.out / path.stem, image, nuclei, request(path, job))
+        results.write(job.out / path.stem, image, nuclei, job.request(path))
 
 
 def segment_large(path, image, job):
@@ -86,16 +85,16 @@ def segment_large(path, image, job):
     print(f"{path.name}: {megapixels:.0f} megapixels at 40X, segmented tile by tile", file=sys.stderr)
     if job.overwrite:
         tiled.clear(folder)
-    colours = tiled.begin(folder, large, tiled.request(large, job.model, job.normalise))
+    colours = tiled.begin(folder, large, tiled.slide_request(large, job.model, job.normalise))
     segment_tiles(large, folder, colours, job)
-    results.write(job.out / path.stem, image, large_image.label_map(folder, large), request(path, job))
+    results.write(job.out / path.stem, image, large_image.label_map(folder, large), job.request(path))
     tiled.clear(folder)
 
 
 def finished(path, job):
     """Whether the results of an image are complete; not if it cannot be read, which is told when its turn comes."""
     try:
-        return results.finished(job.out / path.stem, request(path, job))
+        return results.finished(job.out / path.stem, job.request(path))
     except OSError:
         return False
 
@@ -122,7 +121,7 @@ def segment_slide(path, job):
         tiled.clear(folder)
         for output in outputs:
             output.unlink(missing_ok=True)
-    colours = tiled.begin(folder, slide, tiled.request(slide, job.model, job.normalise))
+    colours = tiled.begin(folder, slide, tiled.slide_request(slide, job.model, job.normalise))
     for output in outputs:  # what a killed start may have left half written
         for partial in output.parent.glob(f"{glob.escape(output.name)}.*.part"):
             partial.unlink()

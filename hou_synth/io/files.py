@@ -38,7 +38,7 @@ def replacing(path):
 
 def below(folder):
     """Files of a folder at any depth, sorted paths; links to folders are followed, each folder is read once."""
-    found, read = [], set()
+    paths, read = [], set()
     for top, folders, names in os.walk(folder, followlinks=True):
         folders.sort()
         place = os.path.realpath(top)
@@ -46,8 +46,8 @@ def below(folder):
             folders.clear()  # a link to a folder further up would never end
             continue
         read.add(place)
-        found += [pathlib.Path(top, name) for name in names]
-    return sorted(path for path in found if path.is_file())
+        paths += [pathlib.Path(top, name) for name in names]
+    return sorted(path for path in paths if path.is_file())
 
 
 def refuse_existing(path):

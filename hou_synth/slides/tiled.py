@@ -27,7 +27,7 @@ OUTLINE_DECIMALS = 1  # of outlines in the slide's pixels; release
 CENTROID_DECIMALS = 2
 
 
-def request(slide, model, normalised):
+def slide_request(slide, model, normalised):
     """What the nuclei of a slide depend on, as a dict for JSON.
 
     Args:
@@ -55,7 +55,7 @@ def begin(folder, slide, wanted):
     Args:
         folder: a path.
         slide: a `Slide`.
-        wanted: its `request`.
+        wanted: its `slide_request`.
 
     Returns:
         The slide's colours as `Slide.colours`; those of the first start. None where they stay as they are.
@@ -193,10 +193,10 @@ def claimed(folder, slide, earlier, place):
     return [nucleus for nucleus in nuclei if holds(reach, nucleus["centroid_x"], nucleus["centroid_y"])]
 
 
-def touching(one, other):
+def touching(place, other):
     """Whether two places overlap."""
-    across = one.x < other.x + other.width and other.x < one.x + one.width
-    return across and one.y < other.y + other.height and other.y < one.y + one.height
+    across = place.x < other.x + other.width and other.x < place.x + place.width
+    return across and place.y < other.y + other.height and other.y < place.y + place.height
 
 
 def unclaimed(nuclei, taken):

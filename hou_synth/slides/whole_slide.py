@@ -111,8 +111,8 @@ class Gridded:
         """
         side = max(round(CELL / self.scale), 1)
         cells = [_parts(length, side) for length in (self.width, self.height)]
-        found = normalise.tissue(self.overview()).astype(np.float32)
-        share = cv2.resize(found, (len(cells[0]), len(cells[1])), interpolation=cv2.INTER_AREA).ravel()
+        tissue = normalise.tissue(self.overview()).astype(np.float32)
+        share = cv2.resize(tissue, (len(cells[0]), len(cells[1])), interpolation=cv2.INTER_AREA).ravel()
         full = np.flatnonzero((share >= min(TISSUE_MIN, share.max())) & (share > 0))
         if not full.size:
             return None

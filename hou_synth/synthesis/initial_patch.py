@@ -128,7 +128,7 @@ def mask(random, side, source, config):
         single = bias * random.uniform(config.radius_low, config.radius_high, number)
         return single * np.exp(config.size_spread * random.standard_normal(number)) if config.size_spread else single
 
-    labels = polygons.instances(random, canvas, count, radii, source.cells, config)
+    labels = polygons.label_map(random, canvas, count, radii, source.cells, config)
     inner = labels[config.margin : config.margin + side, config.margin : config.margin + side]
     present = np.bincount(inner.ravel()) > 0
     present[0] = False

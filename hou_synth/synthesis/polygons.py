@@ -156,7 +156,7 @@ def stamp(labels, empty, outline, identity, config):
     return True
 
 
-def instances(random, side, count, radii, tissue, config):
+def label_map(random, side, count, radii, tissue, config):
     """Instance mask of random nuclei that lie on tissue and overlap little [paper; release].
 
     A nucleus that is too small or overlaps too much is redrawn, shape and place, up to `config.redraws`

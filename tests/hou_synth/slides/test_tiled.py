@@ -66,7 +66,7 @@ def nuclei(path, folder, network=dark, microns=0.25, parallel=1):
     """All nuclei of a slide, in the order of the tiles."""
     opened = whole_slide.Slide(path, microns)
     model = Model(network, identity="model", parallel=parallel)
-    colours = tiled.begin(folder, opened, tiled.request(opened, model, False))
+    colours = tiled.begin(folder, opened, tiled.slide_request(opened, model, False))
     tiled.segment(model, opened, folder, colours)
     return list(summary.every(folder, opened))
 
@@ -220,12 +220,12 @@ def test_another_request_is_refused_by_name(path, tmp_path, tiles, key, change):
     opened = whole_slide.Slide(path, 0.26 if key == "microns_per_pixel" else 0.25)
     other = Model(dark, **{"identity": "model"} | change)
     with pytest.raises(ValueError, match=f"--overwrite. Received: {key}: "):
-        tiled.begin(tmp_path / "tiles", opened, tiled.request(opened, other, key == "normalise"))
+        tiled.begin(tmp_path / "tiles", opened, tiled.slide_request(opened, other, key == "normalise"))
 
 
 def test_colours_are_kept_with_the_tiles(path, tmp_path, monkeypatch):
     opened = whole_slide.Slide(path, 0.25)
-    request = tiled.request(opened, Model(dark), True)
+    request = tiled.slide_request(opened, Model(dark), True)
     first = tiled.begin(tmp_path / "tiles", opened, request)
     monkeypatch.setattr(whole_slide.Slide, "colours", lambda self: None)
     again = tiled.begin(tmp_path / "tiles", opened, request)

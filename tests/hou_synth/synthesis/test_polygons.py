@@ -70,7 +70,7 @@ def test_placed_outlines_lie_around_their_centres():
 
 
 def test_instances_are_numbered_without_gaps_and_large_enough():
-    labels = polygons.instances(np.random.default_rng(0), 300, 60, radii, EVERYWHERE, PAPER)
+    labels = polygons.label_map(np.random.default_rng(0), 300, 60, radii, EVERYWHERE, PAPER)
     ids, areas = np.unique(labels[labels > 0], return_counts=True)
     assert ids.tolist() == list(range(1, len(ids) + 1)) and len(ids) > 30
     assert areas.min() >= (1 - PAPER.overlap) * PAPER.drawn_area_min
@@ -89,12 +89,12 @@ def test_a_nucleus_is_refused_when_too_much_of_it_is_covered(covered, drawn):
 def test_nuclei_lie_on_tissue_only():
     tissue = np.zeros((10, 10), bool)
     tissue[:, :4] = True
-    labels = polygons.instances(np.random.default_rng(0), 400, 40, radii, tissue, PAPER)
+    labels = polygons.label_map(np.random.default_rng(0), 400, 40, radii, tissue, PAPER)
     moments = [np.argwhere(labels == k).mean(0)[1] for k in range(1, labels.max() + 1)]
     assert len(moments) > 10 and max(moments) < 160 + 12
 
 
 def test_no_tissue_or_no_count_gives_an_empty_mask():
     random = np.random.default_rng(0)
-    assert polygons.instances(random, 100, 0, radii, EVERYWHERE, PAPER).max() == 0
-    assert polygons.instances(random, 100, 9, radii, np.zeros((3, 3), bool), PAPER).max() == 0
+    assert polygons.label_map(random, 100, 0, radii, EVERYWHERE, PAPER).max() == 0
+    assert polygons.label_map(random, 100, 9, radii, np.zeros((3, 3), bool), PAPER).max() == 0
