@@ -54,8 +54,8 @@ def main(argv=None):
     out = pathlib.Path(args.out or f"runs/{settings.preset}")
     with devices.folder(strategy, out, args.resume) as folder, locks.exclusive(folder):
         record.check(folder, settings, args.resume)
-        if told := universal_training.finished(folder):
-            print(f"This run is finished.\n{told}")
+        if told := record.finished(folder):
+            print(told, end="")
             return 0
         named = labelled_options.named(args, args.labelled)
         images = labelled_run.images(named, args.only, args.skip) if args.labelled else []

@@ -129,8 +129,8 @@ def train(plan, images, resume, clock):
     with locks.exclusive(folder):
         record.check(folder, plan.settings, resume)
         record.begin(folder, plan.settings, about)
-        if record.scores(folder):
-            print(f"This run is finished: {folder}")
+        if told := record.finished(folder):
+            print(told, end="")
             return
         print(f"{len(training)} images to train with, {len(validation)} to choose the epoch")
         keras.utils.set_random_seed(schedule.seed)
@@ -152,6 +152,9 @@ def finish(run, models, rows, minutes):
     task = keras.saving.load_model(run / "task.keras")
     result = {**best, "minutes": minutes}
     served = saved_model.write(run, pathlib.Path(models) / run.name, task, result=result)
-    record.write(run / record.SCORES, result)
-    print(f"best epoch: {best['epoch']} of {rows[-1]['epoch']}; curve: {run / 'curve.png'}\nmodel:      {served}")
-    print(f"next:       python -m train.evaluate --model {served} --data LABELLED")
+    told = [
+        f"best epoch: {best['epoch']} of {rows[-1]['epoch']}; curve: {run / 'curve.png'}",
+        f"model:      {served}",
+        f"next:       python -m train.evaluate --model {served} --data LABELLED",
+    ]
+    record.end(run, result, told)

@@ -18,6 +18,7 @@ from hou_synth import config
 from hou_synth.io import documents, files
 
 CONFIG, RUN, SCORES, CONTRAST = "config.json", "run.json", "scores.json", "contrast.json"
+NEXT = "next.txt"  # what the end of a run told
 DIGEST = "tile_digest"  # of `run.json`, see `About`
 NAMED = 3  # names of a list that an error tells
 
@@ -157,6 +158,32 @@ def begin(folder, wanted, data, **further):
     folder.mkdir(parents=True, exist_ok=True)
     config.save(wanted, folder / CONFIG)
     write(folder / RUN, {"command": command(), **further, **data, **surroundings()})
+
+
+def end(folder, result, told):
+    """Finishes a run: keeps and tells its scores and what is next.
+
+    Args:
+        folder: path.
+        result: dict of numbers.
+        told: lines of text.
+    """
+    text = "\n".join([*told, ""])
+    files.write_text(folder / NEXT, text)
+    write(folder / SCORES, result)
+    print(text, end="")
+
+
+def finished(folder):
+    """What is told of a run that is finished already, a text; empty for one that is not.
+
+    Raises:
+        ValueError: if `scores.json` is damaged.
+    """
+    if not scores(folder):
+        return ""
+    told = (folder / NEXT).read_text(encoding="utf-8") if (folder / NEXT).exists() else ""
+    return f"This run is finished: {folder}\n{told}"
 
 
 def _differences(earlier, data):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from data import tiles
 from hou_synth import metrics
-from hou_synth.io import command, files
+from hou_synth.io import command
 from train.judging import comparison, criterion, scores, unseen
 from train.loop import phases
 from train.loop.trainer import UniversalTrainer
@@ -22,12 +22,6 @@ from train.serving import saved_model
 
 CHECKPOINT_MINUTES = 3.0
 SCORED = 32  # unseen synthetic patches behind the closing score
-NEXT = "next.txt"
-
-
-def finished(folder):
-    """What a finished run says is next, a text; empty for one that is not finished."""
-    return (folder / NEXT).read_text() if record.scores(folder) else ""
 
 
 def prepared(tissue, settings, path, folder, rebuild=False):
@@ -185,18 +179,13 @@ def finish(run, models, minutes):
     result = {**synthetic_scores(run), "minutes": minutes}
     refinement = universal_run.refinement(run.trainer, networks)
     served = saved_model.write(run.folder, models / run.folder.name, networks["task"], refinement, result=result)
-    text = "\n".join(
-        [
-            f"score on {SCORED} unseen synthetic patches (says nothing about real tissue): {scores.text(result)}",
-            f"model:          {served}",
-            f"contact sheets: {run.folder}/*.png",
-            f"next:           python -m hou_synth.segment --model {served} --out segmented IMAGE...",
-            "",
-        ]
-    )
-    files.write_text(run.folder / NEXT, text)
-    record.write(run.folder / record.SCORES, result)
-    print(text, end="")
+    told = [
+        f"score on {SCORED} unseen synthetic patches (says nothing about real tissue): {scores.text(result)}",
+        f"model:          {served}",
+        f"contact sheets: {run.folder}/*.png",
+        f"next:           python -m hou_synth.segment --model {served} --out segmented IMAGE...",
+    ]
+    record.end(run.folder, result, told)
 
 
 def synthetic_scores(run):

@@ -82,6 +82,16 @@ def test_a_tile_that_was_changed_changes_the_digest(bank, tmp_path):
     assert digest(pixels) != first
 
 
+def test_the_end_of_a_run_is_told_again_when_it_is_gone_on_with(tmp_path, capsys):
+    assert record.finished(tmp_path) == ""
+    record.end(tmp_path, {"dice": 0.5, "minutes": 3}, ["model: m/1", "next: segment"])
+    assert capsys.readouterr().out == "model: m/1\nnext: segment\n"
+    assert record.scores(tmp_path) == {"dice": 0.5, "minutes": 3.0}
+    assert record.finished(tmp_path) == f"This run is finished: {tmp_path}\nmodel: m/1\nnext: segment\n"
+    (tmp_path / "next.txt").unlink()
+    assert record.finished(tmp_path) == f"This run is finished: {tmp_path}\n"
+
+
 def test_what_is_half_a_run_is_refused(tmp_path):
     record.check(tmp_path, SETTINGS, False)
     begun(tmp_path)
