@@ -75,7 +75,7 @@ def digest(bank):
     for tile in bank.tiles:
         total.update(f"{tile.name} {tile.image.shape}".encode())
         total.update(tile.image)
-        bank.release(len(tile.image))
+        bank.free_pages(len(tile.image))
     return total.hexdigest()
 
 
