@@ -22,7 +22,7 @@ def arguments(argv):
     labelled_options.add_training_data(parser, "--labelled")
     parser.add_argument("--out", help="run folder (default: runs/<preset>)")
     parser.add_argument("--bank", help="tile bank (default: banks/ beside the run folder)")
-    parser.add_argument("--rebuild", action="store_true", help="replace a --bank that has other settings")
+    parser.add_argument("--rebuild", action="store_true", help="replace a --bank that is damaged or has other settings")
     parser.add_argument("--models", default="saved_models", help="where the SavedModel goes [saved_models]")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, if there is one")
     cores = os.cpu_count() or 1
