@@ -1,6 +1,5 @@
 import itertools
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -11,8 +10,8 @@ import pytest
 
 from data import synthetic, workers
 from hou_synth import config
+from tests.paths import ROOT
 
-ROOT = pathlib.Path(__file__).parents[1]
 SYNTHESIS = config.preset("paper").synthesis
 ARRAYS = ("image", "labels", "centres", "contours", "reference", "real")
 
@@ -137,11 +136,9 @@ def test_a_killed_worker_is_named_at_once(bank, number):
 
 def test_workers_end_with_their_killed_parent():
     code = (
-        "import time\nfrom data import workers\nimport test_workers\n"
-        "results = workers.ordered(test_workers.forever, range(2), 2)\nnext(results)"
+        "import time\nfrom data import workers\nresults = workers.ordered(time.sleep, [3600, 3600], 2)\nnext(results)"
     )
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     deadline = time.monotonic() + 20
     while len(pids := of_parent(parent.pid)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -151,10 +148,6 @@ def test_workers_end_with_their_killed_parent():
     while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert len(pids) == 2 and not any(map(alive, pids))
-
-
-def forever(start):
-    time.sleep(3600)
 
 
 def of_parent(pid):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from data.labelled import annotations
-from hou_synth import metrics, results
+from hou_synth import instances, metrics
+from hou_synth.io import geojson
 
 
 def square(left, top, right, bottom):
@@ -198,7 +199,8 @@ def test_qupath_that_is_malformed(qupath, content):
 
 
 def test_segmented_nuclei_come_back_exactly(qupath, circles):
-    np.testing.assert_array_equal(qupath(results.geojson(circles), circles.shape), circles)
+    written = geojson.collection(instances.polygons(circles).values())
+    np.testing.assert_array_equal(qupath(written, circles.shape), circles)
 
 
 def test_real_nuclei_come_back(qupath, real_data):
@@ -206,7 +208,7 @@ def test_real_nuclei_come_back(qupath, real_data):
 
     path = sorted((real_data / "labelled" / "lgg28").glob("*_labels.png"))[0]
     nuclei = image_files.read(path)
-    back = qupath(results.geojson(nuclei), nuclei.shape)
+    back = qupath(geojson.collection(instances.polygons(nuclei).values()), nuclei.shape)
     pairs = metrics.overlap(back, nuclei)
     assert metrics.aji(back, nuclei) > 0.999
     assert len(pairs.predicted_areas) == len(pairs.true_areas)

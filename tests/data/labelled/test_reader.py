@@ -7,8 +7,8 @@ import pytest
 import scipy.io
 
 from data.labelled import reader
-from hou_synth import inference, metrics, results
-from hou_synth.io import command, image_files
+from hou_synth import inference, instances, metrics
+from hou_synth.io import command, geojson, image_files
 
 
 @pytest.fixture
@@ -20,8 +20,9 @@ def folder(tmp_path, circles, stained):
     height, width = circles.shape
     (tmp_path / "miccai_mask.txt").write_text("\n".join(map(str, [width, height, *circles.ravel()])))
     scipy.io.savemat(tmp_path / "matlab.mat", {"inst_map": circles.astype(float)})
-    (tmp_path / "qupath.geojson").write_text(results.geojson(circles))
-    regions = "".join(_region(feature) for feature in json.loads(results.geojson(circles))["features"])
+    written = geojson.collection(instances.polygons(circles).values())
+    (tmp_path / "qupath.geojson").write_text(written)
+    regions = "".join(_region(feature) for feature in json.loads(written)["features"])
     (tmp_path / "aperio.xml").write_text(f'<Annotations MicronsPerPixel="0.5">{regions}</Annotations>')
     return tmp_path
 
@@ -126,7 +127,7 @@ def test_images_without_nuclei(folder, circles):
     image_files.write(folder / "plain", circles * 0)
     (folder / "miccai_mask.txt").write_text("128 96\n" + "0\n" * circles.size)
     scipy.io.savemat(folder / "matlab.mat", {"inst_map": circles * 0.0})
-    (folder / "qupath.geojson").write_text(results.geojson(circles * 0))
+    (folder / "qupath.geojson").write_text(geojson.collection([]))
     (folder / "aperio.xml").write_text("<Annotations/>")
     items = list(reader.read_folder(folder))
     assert len(items) == 5
