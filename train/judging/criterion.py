@@ -42,8 +42,8 @@ def resized(mapped, shape):
 VIEWS = {
     "turned": View(turned, turned),
     "paler": View(paler, lambda mapped, shape: mapped),
-    "smaller": View(functools.partial(inference.resized, scale=0.75), resized),
-    "larger": View(functools.partial(inference.resized, scale=1.25), resized),
+    "smaller": View(functools.partial(inference.resized, factor=0.75), resized),
+    "larger": View(functools.partial(inference.resized, factor=1.25), resized),
 }
 PARTS = ("criterion", "agreement", "amount", *VIEWS)
 
