@@ -27,6 +27,7 @@ ROUNDING = 1e-6  # by which a probability may lie beyond 0 and 1; ours
 AHEAD = 2  # calls that are prepared for each thread; ours
 ENLARGED = 1.25, 2.0  # least and largest factor by which an image of small nuclei is enlarged; ours
 ENLARGED_MAX = 64 * 10**6  # pixels of an enlarged image, about 4 GB of memory; ours
+RESAMPLED_MAX = 10**8  # pixels of an image that is resampled to 40X at once; ours
 COUNT_MIN = 5  # nuclei whose median area says something; ours
 
 
@@ -210,6 +211,12 @@ def resized(image, factor):
 def at_40x(image, microns_per_pixel):
     """Image resampled to 0.25 microns per pixel; the image itself if within 5 % of it or None."""
     factor = scale(microns_per_pixel)
+    pixels = math.prod(image.shape[:2]) * factor**2
+    if factor > 1 and pixels > RESAMPLED_MAX:
+        raise ValueError(
+            f"Expected an image of at most {RESAMPLED_MAX / 1e6:.0f} megapixels at 40X; the command hou_synth.segment "
+            f"takes larger ones, tile by tile. Received: {pixels / 1e6:.0f}, at {microns_per_pixel} microns per pixel."
+        )
     return image if factor == 1 else resized(image, factor)
 
 

@@ -52,7 +52,10 @@ class Model:
         return self.document(CARD)
 
     def segment(self, image, microns_per_pixel=None, normalise=True):
-        """Labelled nuclei of an image of any size.
+        """Labelled nuclei of an image.
+
+        The whole image is in memory at once, with 60 bytes for each of its pixels at 40X and more; the command
+        `hou_synth.segment` takes large images tile by tile.
 
         Args:
             image: (h, w, 3) uint8 RGB.

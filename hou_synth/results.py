@@ -94,6 +94,6 @@ def _kept(path):
     """The request that a GeoJSON was written for; empty if it tells none."""
     try:
         kept = json.loads(path.read_text())[MEMBER]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     return kept if isinstance(kept, dict) else {}

@@ -74,7 +74,7 @@ def count(folder, place, slide):
     try:
         meta = json.loads((folder / (stem + META)).read_text())
         whole = (folder / (stem + FEATURES)).stat().st_size == meta["features_bytes"]
-        return meta["nuclei"] if whole else None
+        return int(meta["nuclei"]) if whole else None
     except (OSError, ValueError, KeyError, TypeError):  # not there, or cut off by a power cut
         return None
 

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hou_synth import instances, normalise
-from hou_synth.io import files
+from hou_synth.io import documents, files
 from hou_synth.slides import quip
 from hou_synth.slides import whole_slide as slides
 
@@ -71,14 +71,15 @@ def begin(folder, slide, wanted):
         files.write_text(path, json.dumps(wanted | {"colours": listed}, indent=1) + "\n")
         return colours
     try:
-        kept = json.loads(path.read_text())
+        kept = documents.read(path, dict[str, object])
         colours = kept.pop("colours")
-    except (ValueError, KeyError, AttributeError) as error:
+        colours = colours and tuple(np.array(values, np.float32).reshape(3) for values in colours)
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"Expected a request written by this program, or --overwrite. Received: {path}.") from error
     different = [f"{key}: {kept.get(key)} != {value}" for key, value in wanted.items() if kept.get(key) != value]
     if different:
         raise ValueError(f"Expected the request of the tiles in {folder}, or --overwrite. Received: {different[0]}.")
-    return colours and tuple(np.array(values, np.float32) for values in colours)
+    return colours
 
 
 def clear(folder):

@@ -301,6 +301,11 @@ def test_wrong_resolution(stained, microns_per_pixel):
         inference.segment(dark_network, stained, microns_per_pixel=microns_per_pixel)
 
 
+def test_an_image_is_not_enlarged_beyond_the_memory(stained):
+    with pytest.raises(ValueError, match="tile by tile. Received: 442, at 9.48 microns"):
+        inference.segment(dark_network, np.tile(stained, (5, 5, 1)), microns_per_pixel=9.48)
+
+
 def test_otsu_finds_discs_and_parts_the_touching_ones(stained, circles):
     nuclei = inference.otsu_nuclei(stained)
     assert nuclei.max() == 5 and nuclei[40, 58] != nuclei[40, 78]

@@ -287,6 +287,16 @@ def test_slide_without_any_nucleus(tmp_path, tiles):
     assert (tmp_path / "s.csv").read_text().count("\n") == 1
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"colours": 5}', '{"colours": [[1], [2]]}', "{", "[" * 9999])
+def test_a_damaged_request_is_refused_by_name(path, tmp_path, content):
+    opened = whole_slide.Slide(path, 0.25)
+    wanted = tiled.slide_request(opened, Model(dark), True)
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles" / tiled.REQUEST).write_text(content)
+    with pytest.raises(ValueError, match="or --overwrite. Received: .*request.json"):
+        tiled.begin(tmp_path / "tiles", opened, wanted)
+
+
 def test_a_killed_slide_ends_as_one_that_was_not(path, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, __file__, str(path)], env=environment, capture_output=True, text=True)
