@@ -86,3 +86,10 @@ def test_the_front_page_is_one_page():
 def test_every_file_of_the_documentation_is_linked(folder):
     linked = {(path.parent / link).resolve() for path, text in pages().items() for link in LINK.findall(text)}
     assert sorted(path.name for path in (ROOT / folder).iterdir() if path.is_file() and path not in linked) == []
+
+
+def test_the_page_of_tests_names_every_file_with_slow_ones():
+    slow = [path for path in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.slow" in path.read_text()]
+    page = (ROOT / "docs/tests.md").read_text()
+    named = [f"`{path.relative_to(ROOT / 'tests')}`" for path in slow if path.name != "test_pages.py"]
+    assert named and [name for name in named if name not in page] == []
