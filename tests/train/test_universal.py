@@ -29,6 +29,13 @@ TINY = (
 ).split()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_patches_are_scored():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(universal_training, "SCORED", 4)
+        yield
+
+
 @pytest.fixture
 def tiles(tmp_path, tissue_image):
     folder = tmp_path / "tiles" / "lung"
@@ -119,12 +126,12 @@ def test_an_interrupted_run_resumes_to_the_same_weights(finished, tmp_path, tile
     def interrupted(self, batch, logs=None):
         original(self, batch, logs)
         counted.append(batch)
-        if len(counted) in (2, 5, 8):
+        if len(counted) in (5, 8):  # in the middle of phase task and at the end of phase joint
             raise KeyboardInterrupt
 
     monkeypatch.setattr(callbacks.Checkpoint, "on_train_batch_end", interrupted)
-    codes = [start(tmp_path, tiles, "--resume", out="broken") for _ in range(4)]
-    assert codes == [130, 130, 130, 0]
+    codes = [start(tmp_path, tiles, "--resume", out="broken") for _ in range(3)]
+    assert codes == [130, 130, 0]
     assert same(weights(finished[0] / "run"), weights(tmp_path / "broken"))
 
 
