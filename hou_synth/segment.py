@@ -12,7 +12,7 @@ import cv2
 from tqdm import tqdm
 
 import hou_synth
-from hou_synth import inference, model, released, results
+from hou_synth import inference, model, options, released, results
 from hou_synth.io import command, image_files, locks
 from hou_synth.model import Model
 from hou_synth.slides import large_image, summary, tiled, whole_slide
@@ -176,11 +176,11 @@ def arguments(argv):
         "--parallel", type=int, help=f"calls of the network at once, by default 1, with --server {model.PARALLEL}"
     )
     parser.add_argument(
-        "--timeout", type=float, help=f"seconds for one request to --server, by default {model.TIMEOUT:.0f}"
+        "--timeout", type=options.finite, help=f"seconds for one request to --server, by default {model.TIMEOUT:.0f}"
     )
     parser.add_argument(
         "--microns-per-pixel",
-        type=float,
+        type=options.finite,
         help="resolution of the images, by default 0.25 (40X), and of slides that do not tell theirs",
     )
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")

@@ -1,5 +1,7 @@
 """The help of every command: short, soon there, and alone on the screen."""
 
+import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -16,11 +18,6 @@ BENCHMARKS = [
     f"benchmarks.{path.stem}" for path in (ROOT / "benchmarks").glob("*.py") if "def main(" in path.read_text()
 ]
 MODULES = ["hou_synth", *(module for module, _ in commands.COMMANDS.values()), *BENCHMARKS]
-LATER = {
-    f"train.{name}"
-    for name in ("ablation", "evaluate", "experiments", "finetune", "ranking", "supervised", "universal")
-}
-MODULES = [module for module in MODULES if module not in LATER]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -35,4 +32,19 @@ def test_help_is_short_and_imports_nothing_heavy(module):
     assert len(timed) == len(told.stderr.splitlines())
     lines = told.stdout.splitlines()
     assert lines[0].startswith(f"usage: python -m {module} ") and len(lines) <= SCREENS
-    assert max(map(len, lines)) <= COLUMNS
+
+
+class Parsed(Exception):
+    """Carries the parser of a command."""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_option_takes_what_is_no_finite_number(module, monkeypatch):
+    def stop(parser, argv=None):
+        raise Parsed(parser)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    name = module if module != "hou_synth" else "hou_synth.commands"
+    with pytest.raises(Parsed) as stopped:
+        importlib.import_module(name).main([])
+    assert float not in [option.type for option in stopped.value.args[0]._actions]  # but `options.finite`

@@ -13,7 +13,7 @@ from train.tables import ablations
 def arguments(argv):
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.ablation", description="Train and measure the method without each of its parts."
+        prog=command.program("train.ablation"), description="Train and measure the method without each of its parts."
     )
     parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
     labelled_options.add_data(parser, required=True)

@@ -15,7 +15,9 @@ def arguments(argv):
     Raises:
         ValueError: for options that do not go together, or results that are there already.
     """
-    parser = argparse.ArgumentParser(prog="train.evaluate", description="Measures models on labelled images.")
+    parser = argparse.ArgumentParser(
+        prog=command.program("train.evaluate"), description="Measures models on labelled images."
+    )
     parser.add_argument(
         "--model",
         nargs="+",

@@ -17,7 +17,7 @@ def arguments(argv):
         ValueError: for test sets of a protocol that has none, or none where there must be some.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m train.experiments", description="Train and measure the cells of the paper's tables."
+        prog=command.program("train.experiments"), description="Train and measure the cells of the paper's tables."
     )
     parser.add_argument("protocol", choices=("within", "across", "dataset"))
     labelled_options.add_data(parser, required=True)
@@ -26,7 +26,9 @@ def arguments(argv):
     parser.add_argument(
         "--out", type=pathlib.Path, default=pathlib.Path("runs/experiments"), help="folder of the cells"
     )
-    parser.add_argument("--minutes", type=float, help="bound of each training; the number of its updates is cut to it")
+    parser.add_argument(
+        "--minutes", type=options.finite, help="bound of each training; the number of its updates is cut to it"
+    )
     parser.add_argument("--rows", nargs="+", choices=protocols.ROWS, default=protocols.ROWS, help="[all]")
     parser.add_argument(
         "--networks", nargs="+", choices=tuple(protocols.NETWORKS), default=tuple(protocols.NETWORKS), help="[both]"

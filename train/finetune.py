@@ -4,7 +4,7 @@ import argparse
 import pathlib
 import sys
 
-from hou_synth import released
+from hou_synth import options, released
 from hou_synth.io import command
 from train.runs import labelled_options
 
@@ -13,7 +13,8 @@ def arguments(argv):
     """The command line."""
     updates, rate = labelled_options.FINETUNE_UPDATES, labelled_options.FINETUNE_RATE
     parser = argparse.ArgumentParser(
-        prog="python -m train.finetune", description="Fine-tune a trained nucleus segmenter on labelled H&E images."
+        prog=command.program("train.finetune"),
+        description="Fine-tune a trained nucleus segmenter on labelled H&E images.",
     )
     parser.add_argument(
         "--model", type=pathlib.Path, help=f"run folder or SavedModel (default: the released {released.NAME})"
@@ -21,7 +22,7 @@ def arguments(argv):
     labelled_options.add_training_data(parser, required=True)
     labelled_options.add_run(parser, "runs/finetuned", 0.0)
     parser.add_argument("--updates", type=int, default=updates, help=f"of the network [{updates}]")
-    parser.add_argument("--rate", type=float, default=rate, help=f"first learning rate, for Adam [{rate}]")
+    parser.add_argument("--rate", type=options.finite, default=rate, help=f"first learning rate, for Adam [{rate}]")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     return parser.parse_args(argv)
 

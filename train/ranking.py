@@ -12,7 +12,9 @@ RANKED = 3  # models that a rank correlation needs
 
 def arguments(argv):
     """Parsed command line."""
-    parser = argparse.ArgumentParser(prog="train.ranking", description="Ranks models without a label, best first.")
+    parser = argparse.ArgumentParser(
+        prog=command.program("train.ranking"), description="Ranks models without a label, best first."
+    )
     parser.add_argument("--model", nargs="+", required=True, metavar="PATH", help="SavedModels")
     parser.add_argument("--tiles", required=True, type=pathlib.Path, help="folder of images without labels, 40X")
     parser.add_argument("--seed", type=int, default=0, help="chooses the crops of the tiles (default: 0)")

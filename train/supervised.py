@@ -11,7 +11,7 @@ from train.runs import labelled_options
 def arguments(argv):
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.supervised", description="Train a nucleus segmenter on labelled H&E images."
+        prog=command.program("train.supervised"), description="Train a nucleus segmenter on labelled H&E images."
     )
     labelled_options.add_training_data(parser, required=True)
     labelled_options.add_run(parser, "runs/supervised", labelled_options.VALIDATION)

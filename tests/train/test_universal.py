@@ -299,8 +299,7 @@ def test_mistakes_leave_no_traceback_in_a_real_process(tmp_path):
         "--out",
         str(tmp_path / "r"),
     ]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    )
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith("error: Expected a folder of tiles")
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    (line,) = done.stderr.splitlines()  # and so no log of TensorFlow
+    assert done.returncode == 2 and line.startswith("error: Expected a folder of tiles")

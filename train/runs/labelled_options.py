@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from data import labelled
+from hou_synth import options
 
 VALIDATION = 0.2  # share of the images that validate; ours
 FINETUNE_UPDATES = 400  # of the network; ours
@@ -46,7 +47,9 @@ def add_data(parser, flag="--data", **kwargs):
     parser.add_argument("--format", choices=labelled.FORMATS, help="of their labels (default: detected)")
     about = f"for each DIR a table of image, type, microns_per_pixel (default: its {labelled.TABLE})"
     parser.add_argument("--images", nargs="+", metavar="CSV", help=about)
-    parser.add_argument("--microns-per-pixel", type=float, help="resolution of all images (default: theirs, or 0.25)")
+    parser.add_argument(
+        "--microns-per-pixel", type=options.finite, help="resolution of all images (default: theirs, or 0.25)"
+    )
 
 
 def named(args, folders):
@@ -73,5 +76,5 @@ def add_run(parser, out, share):
     parser.add_argument("--models", default="saved_models", help="where the SavedModel goes [saved_models]")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, if there is one")
     parser.add_argument(
-        "--validation", type=float, default=share, help=f"share of the images that choose the epoch [{share}]"
+        "--validation", type=options.finite, default=share, help=f"share of the images that choose the epoch [{share}]"
     )

@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from hou_synth.io import command, documents, files
+from hou_synth.io import command, documents, files, quiet
 from train.judging import scores
 
 PATIENCE = 10.0  # seconds in which an interrupted training ends by itself
@@ -51,7 +51,8 @@ def alone(function, *arguments):
         function: of a module, so that the other process finds it.
         *arguments: that can be pickled.
     """
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context, initializer=quiet.tensorflow) as process:
         return process.submit(function, *arguments).result()
 
 
