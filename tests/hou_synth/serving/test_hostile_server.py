@@ -271,7 +271,7 @@ class TestCommand:
         assert len(lines) == 3 and all(line.isprintable() and line.startswith("error: ") for line in lines)
         assert "\\x1b[31mluck" in lines[0]
 
-    @pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-1", "1e9"])
+    @pytest.mark.parametrize("seconds", ["0", "-1", "1e9"])
     def test_timeouts_that_are_none(self, server, run, seconds, capsys):
         assert run("--server", server.rest, "--timeout", seconds) == 2
         assert "timeout" in capsys.readouterr().err
