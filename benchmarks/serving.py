@@ -4,6 +4,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import functools
+import itertools
 import multiprocessing
 import os
 import pathlib
@@ -42,13 +43,13 @@ def main(argv=None):
     args = parser.parse_args(argv)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        found = places(
+        networks = places(
             model.model_folder(args.model or released.model()), args.run, pathlib.Path(scratch), args.networks
         )
-        show(("on disk", "MB"), [[name, f"{megabytes(path):.2f}"] for name, path in found.items()])
-        if args.cold and "savedmodel" in found:
-            show(COLD, [cold_row(found["savedmodel"], warm, args.cold) for warm in (False, True)])
-        show(SPEED, rows(found, args), left=1)
+        show(("on disk", "MB"), [[name, f"{megabytes(path):.2f}"] for name, path in networks.items()])
+        if args.cold and "savedmodel" in networks:
+            show(COLD, [cold_row(networks["savedmodel"], warm, args.cold) for warm in (False, True)])
+        show(SPEED, rows(networks, args.sizes, args.batches, args.seconds), left=1)
     print(f"load {os.getloadavg()[0]:.1f} after, in which this has its part")
     return 0
 
@@ -72,22 +73,22 @@ def places(folder, run, scratch, names=None):
     """
     if names and set(names) & set(RUN) and not run:
         raise ValueError(f"Expected --run for {', '.join(RUN)}. Received: --networks {' '.join(names)} without.")
-    found = {"savedmodel": folder}
+    paths = {"savedmodel": folder}
     if run:
         if not (run / "task.keras").is_file():
             raise ValueError(f"Expected a run folder with task.keras. Received: {run}.")
-        found |= dict.fromkeys(RUN, run / "task.keras") | {"onnx": scratch / "task.onnx"}
-    found = {name: path for name, path in found.items() if name in (names or found)}
-    if "onnx" in found:
+        paths |= dict.fromkeys(RUN, run / "task.keras") | {"onnx": scratch / "task.onnx"}
+    paths = {name: path for name, path in paths.items() if name in (names or paths)}
+    if "onnx" in paths:
         try:
             with fresh() as process:
-                process.submit(convert, run / "task.keras", found["onnx"]).result()
+                process.submit(convert, run / "task.keras", paths["onnx"]).result()
         except ValueError as error:
             if names:
                 raise
             print(f"ONNX is left out: {error}", file=sys.stderr)
-            del found["onnx"]
-    return found
+            del paths["onnx"]
+    return paths
 
 
 def convert(kept, path):
@@ -164,16 +165,16 @@ def noise(batch, size):
     return np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
 
 
-def rows(found, args):
+def rows(networks, sizes, batches, seconds):
     """Rows of `SPEED`, the smallest images first, so that the peak is that of its row."""
-    cases = sorted(((size, batch) for size in args.sizes for batch in args.batches), key=lambda c: c[0] ** 2 * c[1])
+    cases = sorted(itertools.product(sizes, batches), key=lambda case: case[0] ** 2 * case[1])
     made = []
-    with tqdm(total=len(found) * len(cases), unit="figure", disable=None) as progress:
-        for name, path in found.items():
+    with tqdm(total=len(networks) * len(cases), unit="figure", disable=None) as progress:
+        for name, path in networks.items():
             with fresh() as process:
                 for size, batch in cases:
                     progress.set_postfix_str(f"{name} {batch} x {size}x{size}")
-                    times, peak = process.submit(measured, name, path, size, batch, args.seconds).result()
+                    times, peak = process.submit(measured, name, path, size, batch, seconds).result()
                     made.append(row(name, size, batch, times, peak))
                     progress.update()
     return made

@@ -101,7 +101,7 @@ def windows(random, image, where, share, count):
     return np.array(cut, np.float32).reshape(-1, WINDOW, WINDOW, 3)
 
 
-def accuracy(one, other):
+def accuracy(first, second):
     """Share of windows told right by a small network, trained on the other half of the images; chance is 0.5."""
     import keras  # here, so that the help does not wait for it
 
@@ -110,19 +110,19 @@ def accuracy(one, other):
         keras.utils.set_random_seed(half)
         network = classifier()
         (x, y), (seen_x, seen_y) = (
-            balanced(one[half::2], other[half::2]),
-            balanced(one[1 - half :: 2], other[1 - half :: 2]),
+            balanced(first[half::2], second[half::2]),
+            balanced(first[1 - half :: 2], second[1 - half :: 2]),
         )
         network.fit(x, y, batch_size=128, epochs=EPOCHS, verbose=0)
         rights.append(np.mean((network.predict(seen_x, batch_size=1024, verbose=0)[:, 0] > 0) == seen_y))
     return np.mean(rights)
 
 
-def balanced(one, other):
-    """Windows and their kinds, as many of the one as of the other."""
-    one, other = np.concatenate(one), np.concatenate(other)
-    count = min(len(one), len(other))
-    return np.concatenate([one[:count], other[:count]]), np.repeat([0, 1], count)
+def balanced(first, second):
+    """Windows and their kinds, as many of the first as of the second."""
+    first, second = np.concatenate(first), np.concatenate(second)
+    count = min(len(first), len(second))
+    return np.concatenate([first[:count], second[:count]]), np.repeat([0, 1], count)
 
 
 def classifier():

@@ -35,16 +35,17 @@ def main(argv=None):
         print(steps.COLUMNS, flush=True)
         for size in args.sizes:
             for precision in args.precisions:
-                steps.rows(bank, settings(args, size, precision), args.workers, args.seconds)
+                chosen = settings(args.preset, size, args.batch, precision, args.jit)
+                steps.rows(bank, chosen, args.workers, args.seconds)
     print(f"load {os.getloadavg()[0]:.1f} after, in which this has its part")
     return 0
 
 
-def settings(args, size, precision):
-    """The configuration of one size and arithmetic."""
-    whole = config.preset(args.preset)
-    batch = args.batch or max(2, PIXELS // size**2 // 2 * 2)
-    changes = {"patch": size, "batch": batch, "pool": MEMORY * batch, "mixed_precision": precision, "jit": args.jit}
+def settings(preset, size, batch, precision, jit):
+    """The configuration of a size and an arithmetic; without a batch, one of as many pixels as ten of 75x75."""
+    batch = batch or max(2, PIXELS // size**2 // 2 * 2)
+    changes = {"patch": size, "batch": batch, "pool": MEMORY * batch, "mixed_precision": precision, "jit": jit}
+    whole = config.preset(preset)
     return dataclasses.replace(whole, schedule=dataclasses.replace(whole.schedule, **changes))
 
 

@@ -71,15 +71,15 @@ def main(argv=None):
         failures.append(error)
 
     on_error = None if args.strict else skip
-    found = labelled_sets.sets(labelled_options.named(args, args.data), on_error)
-    found = {name: entries[: args.limit] for name, entries in found.items()}
+    sets = labelled_sets.sets(labelled_options.named(args, args.data), on_error)
+    sets = {name: entries[: args.limit] for name, entries in sets.items()}
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.model and len(args.model) > 1:
-        rows = evaluation.compare(args.model, found, not args.no_normalise, on_error)
+        rows = evaluation.compare(args.model, sets, not args.no_normalise, on_error)
     else:
         segmented = evaluation.method(args.model and args.model[0], not args.no_normalise)
-        rows = evaluation.measure(segmented, found, on_error, args.overlays, args.worst)
+        rows = evaluation.measure(segmented, sets, on_error, args.overlays, args.worst)
     if args.out:
         scores.write(args.out, rows)
         files.write_text(args.out.with_suffix(".md"), evaluation.report(rows))

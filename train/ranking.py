@@ -34,10 +34,10 @@ def main(argv=None):
     from train.judging import ranking
     from train.runs import labelled_sets
 
-    found = labelled_sets.sets(labelled_options.named(args, args.data)) if args.data else {}
-    rows = ranking.ranked(args.model, ranking.crops(args.tiles, seed=args.seed), found)
+    sets = labelled_sets.sets(labelled_options.named(args, args.data)) if args.data else {}
+    rows = ranking.ranked(args.model, ranking.crops(args.tiles, seed=args.seed), sets)
     print(ranking.aligned(rows))
-    if found and len(rows) >= RANKED:
+    if sets and len(rows) >= RANKED:
         print(f"\nrank correlation over {len(rows)} models\n{ranking.aligned(ranking.correlations(rows))}")
     if args.out:
         files.write_csv(args.out, rows, list(rows[0]))

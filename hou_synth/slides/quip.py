@@ -85,9 +85,16 @@ def read(folder, place, slide):
     Returns:
         Dicts of `area_pixels` and `area_40x` (int), `polygon` ((k, 2) float, x, y in the slide's pixels) and the
         columns of `instances.table` (float).
+
+    Raises:
+        ValueError: naming the table, if it is damaged.
     """
-    with open(folder / (name(place, slide) + FEATURES), newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+    path = folder / (name(place, slide) + FEATURES)
+    for row in files.read_csv(path, COLUMNS):
+        try:
             polygon = np.array(row["Polygon"][1:-1].split(":"), float).reshape(-1, 2)
             areas = {"area_pixels": int(row["AreaInPixels"]), "area_40x": int(row["PhysicalSize"])}
-            yield areas | {"polygon": polygon} | {column: float(row[column]) for column in OWN}
+            numbers = {column: float(row[column]) for column in OWN}
+        except ValueError as error:
+            raise ValueError(f"Expected the nuclei of a tile. Received: {path} ({error}).") from error
+        yield areas | {"polygon": polygon} | numbers

@@ -86,8 +86,8 @@ def _joined(parts):
 
 
 def _total(image, labels):
-    found = frechet.contrasts(image, labels)
-    return found.sum(), len(found)
+    contrasts = frechet.contrasts(image, labels)
+    return contrasts.sum(), len(contrasts)
 
 
 def table(patches):
@@ -141,18 +141,18 @@ def _distances(patches, chosen):
     if min(splits.sum(1).min(), (~splits).sum(1).min()) < LEAST:
         return []
     for name, sets in patches.features.items():
-        made = {key: each[chosen] for key, each in sets.items() if key != "real"}
-        found = frechet.distances(sets["real"][chosen], made, splits)
-        halves = found.pop("halves")
-        beyond = {key: each - halves for key, each in found.items()}
-        rows.append({"measure": f"distance, {name}", **_spread({"real": halves, **found})})
+        made = {key: vectors[chosen] for key, vectors in sets.items() if key != "real"}
+        distances = frechet.distances(sets["real"][chosen], made, splits)
+        halves = distances.pop("halves")
+        beyond = {key: distance - halves for key, distance in distances.items()}
+        rows.append({"measure": f"distance, {name}", **_spread({"real": halves, **distances})})
         rows.append({"measure": f"beyond halves, {name}", **_spread(beyond), **_share(beyond)})
     return rows
 
 
 def _spread(values):
     """Columns of means over the splits, with the interval that holds 95 % of the splits."""
-    return _percentiles({name: np.concatenate([[each.mean()], each]) for name, each in values.items()})
+    return _percentiles({name: np.concatenate([[splits.mean()], splits]) for name, splits in values.items()})
 
 
 def _share(beyond):
@@ -166,7 +166,7 @@ def _share(beyond):
 
 def _contrast(patches, chosen, drawn):
     """Mean contrast of haematoxylin over all nuclei of the initial and the refined patches, and their ratio."""
-    means = {name: _mean(*each[:, chosen], drawn) for name, each in patches.contrasts.items()}
+    means = {name: _mean(*totals[:, chosen], drawn) for name, totals in patches.contrasts.items()}
     if "refined" in means and means["initial"][0]:
         means["ratio"] = means["refined"] / means["initial"]
     return {"measure": "haematoxylin across the border", **_percentiles(means)}
@@ -195,12 +195,12 @@ def _mean(sums, counts, drawn):
 
 def _percentiles(means):
     """Columns of values followed by their repetitions, which give the interval; without those that are nan."""
-    found = {}
-    for name, each in means.items():
-        if np.isfinite(each[0]):
-            low, high = np.nanpercentile(each[1:], (2.5, 97.5))
-            found |= {name: float(each[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
-    return found
+    columns = {}
+    for name, (value, *repeats) in means.items():
+        if np.isfinite(value):
+            low, high = np.nanpercentile(repeats, (2.5, 97.5))
+            columns |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+    return columns
 
 
 def contrast(trainer, examples):

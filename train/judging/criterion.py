@@ -88,12 +88,12 @@ def maps(network, images):
     Returns:
         Dict of "plain" and the names of `VIEWS` to lists of (h, w, 2) float32, segmentation and detection.
     """
-    found = {"plain": list(outputs(network, images))}
+    mapped = {"plain": list(outputs(network, images))}
     for name, view in VIEWS.items():
         changed = outputs(network, np.stack([view.there(image) for image in images]))
         back = ([view.back(np.ascontiguousarray(m[..., i]), images.shape[1:3]) for i in range(2)] for m in changed)
-        found[name] = [np.stack(pair, axis=-1) for pair in back]
-    return found
+        mapped[name] = [np.stack(pair, axis=-1) for pair in back]
+    return mapped
 
 
 def outputs(network, images):
@@ -113,9 +113,9 @@ def judged(maps, expected, settings):
     Returns:
         As `criterion`.
     """
-    found = {name: nuclei(each, settings) for name, each in maps.items()}
-    plain = found.pop("plain")
-    parts = {name: alike(plain, each) for name, each in found.items()}
+    views = {name: nuclei(mapped, settings) for name, mapped in maps.items()}
+    plain = views.pop("plain")
+    parts = {name: alike(plain, labelled) for name, labelled in views.items()}
     agreement, share = float(np.mean(list(parts.values()))), amount(shares(plain), expected)
     return {"criterion": agreement * share, "agreement": agreement, "amount": share, **parts}
 
@@ -140,17 +140,17 @@ def shares(labelled):
     return np.array([np.mean(labels > 0) for labels in labelled])
 
 
-def amount(found, expected):
+def amount(called, expected):
     """Agreement of the shares of images that are nucleus, and of the rest: the lower one of their overlaps.
 
     Args:
-        found: (n,) from 0 to 1.
+        called: (n,) from 0 to 1.
         expected: (n,) from 0 to 1.
 
     Returns:
         float from 0 to 1.
     """
-    return min(overlap(found, expected), overlap(1 - found, 1 - expected))
+    return min(overlap(called, expected), overlap(1 - called, 1 - expected))
 
 
 def overlap(ones, others):

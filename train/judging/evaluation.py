@@ -85,8 +85,8 @@ def measured_set(segmented, name, entries, overlays=None, on_error=None, worst=N
 def tables(rows):
     """Tables of one set, (title, columns, rows): its images and their mean; its tissue types, if several."""
     name, types = rows[0]["set"], scores.means(rows, "type")
-    found = [(name, ("image", "type"), metrics.with_mean(rows))]
-    return found + ([(f"{name}, tissue types", ("type", "images"), types)] if len(types) > 1 else [])
+    images = [(name, ("image", "type"), metrics.with_mean(rows))]
+    return images + ([(f"{name}, tissue types", ("type", "images"), types)] if len(types) > 1 else [])
 
 
 def closing(rows, title="all sets"):
@@ -102,27 +102,27 @@ def mean_of_sets(sets):
 
 def models_table(rows):
     """Table of models: the mean of the sets of each, and how many images they have."""
-    found = []
+    lines = []
     for model, members in scores.grouped(rows, "model").items():
         sets = scores.means(members, "set")
-        found.append({**mean_of_sets(sets), "model": model, "sets": len(sets), "images": len(members)})
-    return [(f"models, {MEAN_OF_SETS}", ("model", "sets", "images"), found)] if found else []
+        lines.append({**mean_of_sets(sets), "model": model, "sets": len(sets), "images": len(members)})
+    return [(f"models, {MEAN_OF_SETS}", ("model", "sets", "images"), lines)] if lines else []
 
 
 def report(rows):
     """Markdown of rows as `measure` or `compare` returns them: the tables that these print."""
     if rows and "model" in rows[0]:
         models = scores.grouped(rows, "model").items()
-        found = [table for model, members in models for table in closing(members, f"{model}: all sets")]
-        found += models_table(rows)
+        shown = [table for model, members in models for table in closing(members, f"{model}: all sets")]
+        shown += models_table(rows)
     else:
-        found = [table for members in scores.grouped(rows, "set").values() for table in tables(members)] + closing(rows)
-    return "\n".join(f"## {title}\n\n{metrics.markdown(members, columns)}\n" for title, columns, members in found)
+        shown = [table for members in scores.grouped(rows, "set").values() for table in tables(members)] + closing(rows)
+    return "\n".join(f"## {title}\n\n{metrics.markdown(members, columns)}\n" for title, columns, members in shown)
 
 
-def show(found):
-    """Prints tables."""
-    for title, columns, rows in found:
+def show(titled):
+    """Prints tables, a list of (title, columns, rows)."""
+    for title, columns, rows in titled:
         print(f"{title}\n{metrics.aligned(rows, columns)}\n", flush=True)
 
 

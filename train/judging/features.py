@@ -37,14 +37,14 @@ def convolutional(image):
     Returns:
         (64,) float32.
     """
-    x, found = image.astype(np.float32) / 127.5 - 1.0, []
+    x, statistics = image.astype(np.float32) / 127.5 - 1.0, []
     for scale, layers in enumerate(_network()):
         x = y = _halved(x) if scale else x
         for weights in layers:
             y = _convolved(y, weights)
             y = np.maximum(y, _SLOPE * y)
-        found += [y.mean((0, 1)), y.std((0, 1))]
-    return np.concatenate(found)
+        statistics += [y.mean((0, 1)), y.std((0, 1))]
+    return np.concatenate(statistics)
 
 
 @functools.cache
@@ -88,9 +88,9 @@ def textural(image):
     """
     stains = (*stain.deconvolve(image), _residual(image))
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    found = [value for layer in stains for value in (layer.mean(), layer.std(), *np.percentile(layer, _PERCENTILES))]
-    found += [_gradient(layer, sigma) for layer in stains[:2] for sigma in _SIGMAS]
-    return np.float32([*found, *_patterns(grey), *_cooccurrence(grey)])
+    values = [value for layer in stains for value in (layer.mean(), layer.std(), *np.percentile(layer, _PERCENTILES))]
+    values += [_gradient(layer, sigma) for layer in stains[:2] for sigma in _SIGMAS]
+    return np.float32([*values, *_patterns(grey), *_cooccurrence(grey)])
 
 
 def _residual(image):

@@ -9,7 +9,7 @@ RING = 3.0  # pixels on either side of a nucleus's border
 _LEAST = 8  # pixels of a ring, under which a nucleus is left out
 
 
-def frechet(one, other):
+def frechet(features, others):
     """Frechet distance between two sets of features, taken as normal distributions.
 
         F = |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2)      [Dowson and Landau 1982; Heusel 2017]
@@ -17,18 +17,18 @@ def frechet(one, other):
     It is biased upwards for small sets; only distances between sets of equal sizes can be compared.
 
     Args:
-        one: (n, d) features.
-        other: (m, d).
+        features: (n, d).
+        others: (m, d).
 
     Returns:
         A float, at least 0.
     """
-    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    first, second = (np.cov(each, rowvar=False).reshape(each.shape[1], -1) for each in (one, other))
+    both = np.asarray(features, np.float64), np.asarray(others, np.float64)
+    first, second = (np.cov(vectors, rowvar=False).reshape(vectors.shape[1], -1) for vectors in both)
     values, vectors = np.linalg.eigh(first)
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
     crossed = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
-    apart = np.square(one.mean(0) - other.mean(0)).sum()
+    apart = np.square(both[0].mean(0) - both[1].mean(0)).sum()
     return max(0.0, float(apart + np.trace(first) + np.trace(second) - 2 * crossed))
 
 
@@ -72,10 +72,10 @@ def distances(real, made, splits):
         Dict of name, and `halves` for the real patches -> (k,) distances.
     """
     scale = np.maximum(np.std(real, axis=0), 1e-6)
-    real, made = real / scale, {"halves": real / scale} | {name: each / scale for name, each in made.items()}
+    real, made = real / scale, {"halves": real / scale} | {name: vectors / scale for name, vectors in made.items()}
     return {
-        name: np.array([(frechet(each[a], real[~a]) + frechet(each[~a], real[a])) / 2 for a in splits])
-        for name, each in made.items()
+        name: np.array([(frechet(vectors[a], real[~a]) + frechet(vectors[~a], real[a])) / 2 for a in splits])
+        for name, vectors in made.items()
     }
 
 

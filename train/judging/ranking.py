@@ -34,9 +34,9 @@ def crops(folder, count=CROPS, seed=0):
         ValueError: for a folder without a tile that is large enough, or a tile that cannot be read.
     """
     random = np.random.default_rng(seed)
-    found, cut = tiles.folder_sources(folder), []
-    for number in itertools.chain.from_iterable(random.permutation(len(found)) for _ in range(count)):
-        image = found[number].read()
+    sources, cut = tiles.folder_sources(folder), []
+    for number in itertools.chain.from_iterable(random.permutation(len(sources)) for _ in range(count)):
+        image = sources[number].read()
         if min(image.shape[:2]) >= SIDE:
             y, x = (int(random.integers(side - SIDE + 1)) for side in image.shape[:2])
             cut.append(reinhard(image)[y : y + SIDE, x : x + SIDE])

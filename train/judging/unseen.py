@@ -65,8 +65,8 @@ def maps(trainer, examples, size):
     Returns:
         list of (s, s, 2) float32 probabilities, segmentation and detection.
     """
-    found = []
+    mapped = []
     for batch in batches(examples, size):
         outputs = trainer.probabilities(refined(trainer, batch))
-        found += list(np.concatenate([outputs[name].numpy() for name in ("segmentation", "detection")], axis=-1))
-    return found
+        mapped += list(np.concatenate([outputs[name].numpy() for name in ("segmentation", "detection")], axis=-1))
+    return mapped

@@ -26,7 +26,7 @@ class Worst:
             item: `data.labelled.reader.Labelled`.
             predicted: (h, w) label map.
         """
-        self.kept = sorted([*self.kept, (row, item, predicted)], key=lambda each: each[0]["dice"])[: self.count]
+        self.kept = sorted([*self.kept, (row, item, predicted)], key=lambda noted: noted[0]["dice"])[: self.count]
 
     def rows(self):
         """The rows of the images, the worst first."""
@@ -50,8 +50,8 @@ def picture(row, item, predicted):
     Returns:
         (h', w', 3) uint8 RGB.
     """
-    image, true, found = (plates.enlarged(each, SIDE) for each in (item.image, item.labels, predicted))
-    outlined = results.overlay(results.overlay(image, true, outlines.TRUE), found, PREDICTED)
+    image, true, predicted = (plates.enlarged(array, SIDE) for array in (item.image, item.labels, predicted))
+    outlined = results.overlay(results.overlay(image, true, outlines.TRUE), predicted, PREDICTED)
     scores = "   ".join(f"{title} {row[key]:.3f}" for key, title in SCORES.items())
     text = f"{item.name}   {item.type}   {scores}   true yellow, predicted cyan"
     return outlines.titled(np.concatenate([image, outlined], axis=1), text, scale=2)

@@ -100,8 +100,8 @@ class Judged:
         """Mean measures on the images; empty without images."""
         rows = []
         for image in self.images:
-            found = inference.segment(self._maps, image.image, False, None, self.settings)
-            rows.append(metrics.scores(found, image.labels))
+            nuclei = inference.segment(self._maps, image.image, False, None, self.settings)
+            rows.append(metrics.scores(nuclei, image.labels))
         return scores.mean(rows) if rows else {}
 
     def _maps(self, images):
@@ -122,7 +122,7 @@ def averaged(start, trained, share):
     Returns:
         A new list.
     """
-    return [(1 - share) * one + share * other for one, other in zip(start, trained, strict=True)]
+    return [(1 - share) * before + share * after for before, after in zip(start, trained, strict=True)]
 
 
 def _validated(judged, run, rows, about):

@@ -17,14 +17,14 @@ def sets(named, on_error=None):
     Raises:
         ValueError: for a folder without images or given twice, or tables that are not one for each folder.
     """
-    found, tables = {}, named.tables or [None] * len(named.folders)
+    entries, tables = {}, named.tables or [None] * len(named.folders)
     if len(tables) != len(named.folders):
         raise ValueError(
             f"Expected --images with a table for each set. Received: {len(tables)} of {len(named.folders)}."
         )
     for name, folder, table in zip(names(named.folders), named.folders, tables, strict=True):
-        found[name] = reader.find(folder, named.format, table, named.microns_per_pixel, on_error)
-    return found
+        entries[name] = reader.find(folder, named.format, table, named.microns_per_pixel, on_error)
+    return entries
 
 
 def names(folders):

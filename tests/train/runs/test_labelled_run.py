@@ -10,7 +10,7 @@ import pytest
 
 from data.labelled.reader import Labelled
 from hou_synth import config, released
-from hou_synth.io import files, image_files
+from hou_synth.io import files, image_files, locks
 from train import finetune, supervised
 from train.judging import scores as shown
 from train.loop.task_trainer import TaskTrainer
@@ -96,6 +96,12 @@ def test_validation_is_split_by_image(finished):
 def test_the_curve_is_a_picture_with_two_panels(finished):
     drawn = image_files.image(finished / "curve.png")
     assert drawn.shape[1] > 2 * drawn.shape[0] and drawn.std() > 10
+
+
+def test_one_training_at_a_time_in_a_folder(folder, tmp_path, capsys):
+    with locks.exclusive(tmp_path / "run"):
+        assert start(folder, tmp_path / "run") == 2
+    assert "another process" in capsys.readouterr().err and not (tmp_path / "run" / "run.json").exists()
 
 
 def test_split_takes_whole_images():
