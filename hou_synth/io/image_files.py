@@ -1,6 +1,7 @@
 """Images and label maps on disk."""
 
 import io
+import math
 import pathlib
 import sys
 
@@ -14,10 +15,12 @@ from hou_synth.io import files
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 TIFF = (".tif", ".tiff")
+HEADERS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")  # that Pillow reads before OpenCV decodes
 MAPS = (".png", ".tif", ".tiff", ".npy")
 SUFFIX = "_labels"  # a label map is named <stem of the image>_labels
 DERIVED = (SUFFIX, "_overlay")  # what the commands write beside images and is no image itself
 PNG_MAX = 65535  # largest id of a uint16 PNG
+PIXELS_MAX = 5 * 10**8  # of an image, 1.5 GB of colours; a file of a few bytes can claim any number; ours
 
 
 def _read(path, array):
@@ -35,7 +38,10 @@ def _read(path, array):
 def _array(data, ending):
     """Pixels of a file as they are stored: (h, w) or (h, w, channels), colours as RGB or RGBA."""
     if ending == ".npy":
-        return np.load(io.BytesIO(data), allow_pickle=False)
+        try:
+            return np.load(io.BytesIO(data), allow_pickle=False)
+        except MemoryError as error:
+            raise ValueError(str(error)) from error
     return _tiff(data) if ending in TIFF else _decoded(data)
 
 
@@ -49,13 +55,24 @@ def _tiff(data):
 
 def _stored(data):
     """Pixels of a TIFF file by tifffile."""
-    return tifffile.imread(io.BytesIO(data))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        _refuse_large(file.series[0].shape, *(page.chunks for page in file.series[0].pages if page))
+        return file.asarray()
+
+
+def _refuse_large(*shapes):
+    """Raises OverflowError if an array of one of the shapes has more values than `PIXELS_MAX` pixels have colours."""
+    for shape in shapes:
+        if math.prod(shape) > 3 * PIXELS_MAX:
+            sides = " x ".join(map(str, shape))
+            raise OverflowError(f"{sides} values are more than {PIXELS_MAX} pixels have colours")
 
 
 def _decoded(data):
     """Pixels of a file by OpenCV, whose own warnings are silenced: the caller gets an error instead."""
-    if data.startswith(b"\x89PNG") and b"IEND" not in data:  # libpng itself would print a line about it
+    if data.startswith(b"\x89PNG") and not _whole_png(data):
         raise ValueError("it is cut off")
+    _refuse_large((*_header(data)[0], 3))
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
@@ -66,11 +83,21 @@ def _decoded(data):
     return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
+def _whole_png(data):
+    """Whether all chunks of a PNG file are in it: libpng would print a line, and make room for what one claims."""
+    start = 8
+    while start + 12 <= len(data):
+        if data[start + 4 : start + 8] == b"IEND":
+            return True
+        start += 12 + int.from_bytes(data[start : start + 4], "big")
+    return False
+
+
 def _picture(data, ending):
     """The first picture of a file as it is to be seen, and how many pages or frames there are."""
     if ending in TIFF:
         return _first_page(data)
-    orientation, frames = _header(data)
+    _, orientation, frames = _header(data)
     return on_white(_turned(_decoded(data), orientation)), frames
 
 
@@ -80,6 +107,7 @@ def _first_page(data):
         page, pages = file.pages[0], sum(not page.is_reduced for page in file.pages)
         fourth = page.extrasamples[0] if page.extrasamples else None
         inks = page.photometric == tifffile.PHOTOMETRIC.SEPARATED
+        _refuse_large(page.shape, page.chunks)
         try:
             pixels = None if inks else page.asarray() if pages > 1 else _stored(data)
         except ValueError:  # tifffile's answer to a compression that needs a further package
@@ -93,17 +121,19 @@ def _first_page(data):
 
 
 def _header(data):
-    """EXIF orientation, 1 to 8, and number of frames of a PNG or JPEG file; 1 and 1 where Pillow cannot tell them."""
+    """Size, EXIF orientation (1 to 8) and number of frames of a picture; 0 by 0, 1 and 1 where Pillow does not know."""
     limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # it is for pixels, which are not decoded here
+    size, orientation, frames = (0, 0), 1, 1
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "MPO")) as picture:
-            told = picture.format != "PNG" or b"eXIf" in data  # without it Pillow would decode all pixels to find it
+        with PIL.Image.open(io.BytesIO(data), formats=HEADERS) as picture:
+            size, told = picture.size, picture.format in ("JPEG", "MPO") or b"eXIf" in data  # else all is decoded first
             orientation = picture.getexif().get(PIL.ExifTags.Base.Orientation, 1) if told else 1
-            return orientation, getattr(picture, "n_frames", 1)
+            frames = getattr(picture, "n_frames", 1)
     except Exception:  # of many types, on damage that OpenCV may not mind
-        return 1, 1
+        pass
     finally:
         PIL.Image.MAX_IMAGE_PIXELS = limit
+    return size, orientation, frames
 
 
 def _turned(pixels, orientation):

@@ -92,7 +92,7 @@ class Served:
         if maps[name].shape != shape:
             raise Unserved(f"Expected {name} of shape {shape} of {self.identity}. Received: {maps[name].shape}.")
         low, high = maps[name].min(), maps[name].max()  # NaN, if there is one
-        if not (low >= 0 and high <= 1):
+        if not -inference.ROUNDING <= low <= high <= 1 + inference.ROUNDING:
             raise Unserved(f"Expected probabilities, 0 to 1, of {self.identity}. Received: {name} {low:g} to {high:g}.")
         return maps[name]
 

@@ -1,5 +1,7 @@
 import errno
+import io
 import os
+import zlib
 
 import cv2
 import numpy as np
@@ -54,6 +56,53 @@ def test_truncated_png(tmp_path, stained, capfd):
     with pytest.raises(ValueError, match="a.png"):
         image_files.image(tmp_path / "a.png")
     assert capfd.readouterr().err == ""
+
+
+def chunk(kind, content):
+    """A chunk of a PNG file."""
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def png_of(side):
+    """A PNG file of a few bytes that claims a square image."""
+    header = side.to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def tiff_of(side):
+    """The same as TIFF, its strips left out."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((16, 16, 3), np.uint8), photometric="rgb", tile=(16, 16))
+    file.seek(0)
+    with tifffile.TiffFile(file, mode="r+b") as opened:
+        for name in ("ImageWidth", "ImageLength"):
+            opened.pages[0].tags[name].overwrite(side)
+    return file.getvalue()
+
+
+def npy_of(side):
+    """The same as NPY."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": (side, side)})
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("side", [30_000, 100_000])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.npy"])
+def test_a_few_bytes_that_claim_an_enormous_image(tmp_path, name, side):
+    content = {".png": png_of, ".tif": tiff_of, ".npy": npy_of}[name[1:]](side)
+    (tmp_path / name).write_bytes(content)
+    for reader in (image_files.image, image_files.read) if name != "a.npy" else (image_files.read,):
+        with pytest.raises(ValueError, match=rf"Received: .*{name} \((?!it cannot)"):
+            reader(tmp_path / name)
+
+
+def test_a_chunk_that_claims_to_be_longer_than_its_file(tmp_path, stained):
+    content = bytearray(cv2.imencode(".png", stained)[1].tobytes())
+    content[33:37] = (2 * 10**9).to_bytes(4, "big")  # of the chunk behind the header
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.png \(it is cut off\)"):
+        image_files.image(tmp_path / "a.png")
 
 
 def test_image_is_rgb_in_every_format(tmp_path, stained):
