@@ -10,33 +10,32 @@ setup(
     description="Nucleus segmentation for H&E histopathology, trained without labels (Hou et al., CVPR 2019)",
     license="BSD-3-Clause",
     license_files=["LICENSE"],
-    python_requires=">=3.10,<3.14",
+    python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["hou_synth*", "models*", "data*", "train*"]), "saved_models"],
     package_data={"saved_models": RELEASED},
     entry_points={"console_scripts": ["hou-synth = hou_synth.commands:main"]},
     install_requires=[
-        "tensorflow>=2.13",  # the newest is installed; 2.13 to 2.15 only with the extra addons
-        "keras>=2.13",
-        "numpy>=1.26",
-        "opencv-python-headless>=4.9",  # opencv-python without its windows: imports on a server without a display
-        "scikit-image>=0.22",
-        "scipy>=1.11",
-        "h5py>=3.10",
+        "tensorflow>=2.16.2",
+        "keras>=3.5",
+        "numpy>=1.26.4",
+        "opencv-python-headless>=4.10",  # opencv-python without its windows: imports on a server without a display
+        "scikit-image>=0.26",
+        "scipy>=1.12",
+        "h5py>=3.11",
         "defusedxml>=0.7.1",
         "pydantic>=2.12",
         "tifffile>=2023.7",
         "pillow>=10.1",  # what an image says about itself: EXIF, frames
         "matplotlib>=3.8",
-        "tensorboard>=2.16",
-        "tensorflow-serving-api>=2.13",  # warm-up requests in exports, gRPC; follows TensorFlow's version
+        "tensorboard>=2.16.2",
+        "tensorflow-serving-api>=2.16.1",  # warm-up requests in exports, gRPC; follows TensorFlow's version
         "aiohttp>=3.11",
         "openslide-python>=1.3",
         "openslide-bin>=4.0",  # the library itself, so that slides open without a system package
-        "tqdm>=4.60",
+        "tqdm>=4.66",
     ],
     extras_require={
-        "gpu": ["tensorflow[and-cuda]>=2.16"],
-        "addons": ["tensorflow-addons>=0.21", "tensorflow>=2.13,<2.16"],
+        "gpu": ["tensorflow[and-cuda]>=2.16.2"],
         "dask": ["dask[distributed]>=2024.1"],
         "onnx": ["tf2onnx>=1.16", "onnx>=1.16", "onnxruntime>=1.18"],
         "dev": [
