@@ -1,9 +1,10 @@
 PYTHON ?= python3
 VENV := .venv
+OLDEST := .venv-oldest
 RUN := $(VENV)/bin/python
 TEST := $(RUN) -m pytest --numprocesses $(or $(WORKERS),2) --dist worksteal
 
-.PHONY: universal segment venv test test-slow test-all fuzz lint bench clean
+.PHONY: universal segment venv test test-slow test-all test-oldest fuzz lint bench clean
 
 universal: $(VENV)/.installed
 	$(RUN) -m train.universal --out runs/quick --resume
@@ -27,8 +28,19 @@ test-slow: $(VENV)/.installed
 
 test-all: test test-slow
 
+# The oldest dependencies that setup.py allows, in an environment of their own.
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest --numprocesses $(or $(WORKERS),2) --dist worksteal -m "not slow"
+
+$(OLDEST)/.installed: setup.py
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable ".[dev]"
+	touch $@
+
 fuzz: $(VENV)/.installed
 	$(TEST) tests/fuzz
+	$(RUN) -m tests.fuzz.kills
 
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .
@@ -40,4 +52,4 @@ bench: $(VENV)/.installed
 	$(RUN) -m benchmarks.instances
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(OLDEST) build *.egg-info

@@ -15,27 +15,27 @@ setup(
     package_data={"saved_models": RELEASED},
     entry_points={"console_scripts": ["hou-synth = hou_synth.commands:main"]},
     install_requires=[
-        "tensorflow>=2.16.2",
-        "keras>=3.5",
-        "numpy>=1.26.4",
-        "opencv-python-headless>=4.10",  # opencv-python without its windows: imports on a server without a display
+        "tensorflow>=2.20",
+        "keras>=3.15",
+        "numpy>=2.1",
+        "opencv-python-headless>=4.12",  # opencv-python without its windows: imports on a server without a display
         "scikit-image>=0.26",
-        "scipy>=1.12",
-        "h5py>=3.11",
+        "scipy>=1.14.1",
+        "h5py>=3.12",
         "defusedxml>=0.7.1",
         "pydantic>=2.12",
-        "tifffile>=2023.7",
-        "pillow>=10.1",  # what an image says about itself: EXIF, frames
-        "matplotlib>=3.8",
-        "tensorboard>=2.16.2",
-        "tensorflow-serving-api>=2.16.1",  # warm-up requests in exports, gRPC; follows TensorFlow's version
+        "tifffile>=2025.1.10",
+        "pillow>=11.3",  # what an image says about itself: EXIF, frames
+        "matplotlib>=3.10.7",
+        "tensorboard>=2.20",
+        "tensorflow-serving-api>=2.19",  # warm-up requests in exports, gRPC; follows TensorFlow's version
         "aiohttp>=3.11",
         "openslide-python>=1.3",
         "openslide-bin>=4.0",  # the library itself, so that slides open without a system package
         "tqdm>=4.66",
     ],
     extras_require={
-        "gpu": ["tensorflow[and-cuda]>=2.16.2"],
+        "gpu": ["tensorflow[and-cuda]>=2.20"],
         "dask": ["dask[distributed]>=2024.1"],
         "onnx": ["tf2onnx>=1.16", "onnx>=1.16", "onnxruntime>=1.18"],
         "dev": [

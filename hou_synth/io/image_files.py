@@ -21,6 +21,7 @@ SUFFIX = "_labels"  # a label map is named <stem of the image>_labels
 DERIVED = (SUFFIX, "_overlay")  # what the commands write beside images and is no image itself
 PNG_MAX = 65535  # largest id of a uint16 PNG
 PIXELS_MAX = 5 * 10**8  # of an image, 1.5 GB of colours; a file of a few bytes can claim any number; ours
+SILENT = 0  # level of OpenCV's own log at which it says nothing
 
 
 def _read(path, array):
@@ -73,11 +74,12 @@ def _decoded(data):
     if data.startswith(b"\x89PNG") and not _whole_png(data):
         raise ValueError("it is cut off")
     _refuse_large((*_header(data)[0], 3))
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4 and 5
+    level = silence(SILENT)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        silence(level)
     if pixels is None:
         raise ValueError("it cannot be decoded")
     return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
