@@ -145,20 +145,20 @@ DAMAGED = "Expected_an_8-bit_RGB_PNG_or_JPEG_file_that_is_not_damaged"
 
 @pytest.mark.parametrize(
     "content,message",
-    {
-        "empty": (b"", NONE),
-        "text": (b"hello", NONE),
-        "start": (WHOLE[:8], NONE),
-        "half": (WHOLE[: len(WHOLE) // 2], NONE),
-        "half jpeg": (jpeg(noise(30, 40))[:700], NONE),
-        "tiff": (cv2.imencode(".tif", noise(9, 9))[1].tobytes(), NONE),
-        "grey": (png(noise(9, 9)[..., :1]), KIND),
-        "grey jpeg": (cv2.imencode(".jpg", noise(9, 9)[..., 0])[1].tobytes(), KIND),
-        "16 bit": (png(noise(9, 9).astype(np.uint16)), KIND),
-        "no pixel": (WHOLE[:16] + bytes(4) + WHOLE[20:], KIND),
-        "damaged": (WHOLE[:300] + bytes([WHOLE[300] ^ 255]) + WHOLE[301:], DAMAGED),
-        "no image": (b"\xff\xd8\xff\xd9", DAMAGED),
-    }.values(),
+    [
+        pytest.param(b"", NONE, id="empty"),
+        pytest.param(b"hello", NONE, id="text"),
+        pytest.param(WHOLE[:8], NONE, id="start"),
+        pytest.param(WHOLE[: len(WHOLE) // 2], NONE, id="half"),
+        pytest.param(jpeg(noise(30, 40))[:700], NONE, id="half jpeg"),
+        pytest.param(cv2.imencode(".tif", noise(9, 9))[1].tobytes(), NONE, id="tiff"),
+        pytest.param(png(noise(9, 9)[..., :1]), KIND, id="grey"),
+        pytest.param(cv2.imencode(".jpg", noise(9, 9)[..., 0])[1].tobytes(), KIND, id="grey jpeg"),
+        pytest.param(png(noise(9, 9).astype(np.uint16)), KIND, id="16 bit"),
+        pytest.param(WHOLE[:16] + bytes(4) + WHOLE[20:], KIND, id="no pixel"),
+        pytest.param(WHOLE[:300] + bytes([WHOLE[300] ^ 255]) + WHOLE[301:], DAMAGED, id="damaged"),
+        pytest.param(b"\xff\xd8\xff\xd9", DAMAGED, id="no image"),
+    ],
 )
 def test_files_that_are_no_images_are_refused_and_named(served, content, message):
     assert message in failure(served["encoded"], image_bytes=[WHOLE, content])
