@@ -28,6 +28,7 @@ import tifffile
 from data import tissue
 from hou_synth import segment
 from train import universal
+from train.runs import universal_training
 
 KILLS = 20
 SEED = 0
@@ -63,7 +64,7 @@ def self_training(inputs, out):
 
 
 def trained(inputs, out, rounds):
-    universal.CHECKPOINT_MINUTES, universal.SCORED = 0.0, 2
+    universal_training.CHECKPOINT_MINUTES, universal_training.SCORED = 0.0, 2
     where = ["--tiles", f"{inputs}/tiles", "--out", f"{out}/run", "--models", f"{out}/models", "--resume"]
     return universal.main([*where, *SMALL.split(), *rounds.split()])
 

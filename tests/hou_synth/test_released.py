@@ -139,7 +139,7 @@ def test_without_it_a_command_says_what_to_do(missing, capsys, command):
 def test_a_server_is_asked_for_its_name(missing, monkeypatch):
     asked = []
 
-    def load(server, model, timeout):
+    def load(server, model, timeout, authorities):
         asked.append((server, model))
         raise ValueError("not there")
 

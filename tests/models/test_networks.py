@@ -168,7 +168,7 @@ def test_joined_starts_with_the_weights_of_one_convolution():
     halves = [model.get_layer(name).get_weights()[0] for name in ("group1_1", "group1_1_code")]
     limit = np.sqrt(6 / (25 * (64 + 32)))  # Glorot and Bengio 2010
     assert all(0.99 * limit < np.abs(half).max() <= limit for half in halves)
-    assert (halves[0] != halves[1]).all()
+    assert (halves[0] != halves[1]).mean() > 0.99
 
 
 @pytest.mark.parametrize("build", [refiner, discriminator, unet, cnn])

@@ -47,11 +47,21 @@ def answered(maps, files):
 
 
 def pixels(file):
-    """(h, w, 3) uint8 RGB of a file, without its alpha channel; what `hou_synth.io.image_files.image` reads."""
+    """(h, w, 3) uint8 RGB of a file, on white where it is transparent; what `hou_synth.io.image_files.image` reads."""
     return tf.cond(
         _is_png(file),
-        lambda: tf.io.decode_png(file, 3, name=NAME),
+        lambda: _on_white(tf.io.decode_png(file, 0, name=NAME)),
         lambda: tf.io.decode_jpeg(file, 3, dct_method="INTEGER_ACCURATE", name=NAME),
+    )
+
+
+def _on_white(pixels):
+    """RGB of RGB or RGBA; TensorFlow would not decode a palette as RGBA."""
+    colours, alpha = tf.ensure_shape(pixels[..., :3], (None, None, 3)), tf.cast(pixels[..., 3:], tf.int32)
+    return tf.cond(
+        tf.shape(pixels)[2] == 4,
+        lambda: tf.cast((tf.cast(colours, tf.int32) * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8),
+        lambda: colours,
     )
 
 

@@ -19,7 +19,9 @@ SIGNATURES = {
         },
     },
     "encoded": {
-        "inputs": {"image_bytes": ("string", (None,), "whole PNG or JPEG files, 8-bit RGB; alpha is dropped")},
+        "inputs": {
+            "image_bytes": ("string", (None,), "whole PNG or JPEG files, 8-bit RGB; on white where transparent")
+        },
         "outputs": {
             "segmentation": ("float32", (None, None, None, 1), "0 to 1; 0 beyond an image smaller than the largest"),
             "detection": ("float32", (None, None, None, 1), "the same"),
