@@ -176,7 +176,9 @@ class Instances:
     segmentation_sigma: float = number(0.5, "Gaussian on the segmentation map")
     segmentation_threshold: float = number(0.33, "of the segmentation map")
     seed_area_max: int = number(6400, "a region without a seed up to this area gets one; ours (no number at hand)")
-    compactness: float = number(1.0, "of the watershed; above 0 its cuts straighten")
+    compactness: float = number(
+        1 / 255, "of the watershed on probabilities; above 0 its cuts straighten; release 1 on a map of 0 to 255"
+    )
     seed_height: float = number(0.0, "if positive, seeds are the detection map's domes of this height, not blobs; ours")
     mean_min: float = number(0.0, "nuclei of a lower mean probability are discarded; ours")
     line: int = number(0, "width of the background between touching nuclei, 0 to 2 pixels; ours")

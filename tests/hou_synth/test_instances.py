@@ -173,7 +173,7 @@ def test_reconstruction_equals_that_of_scikit_image():
     np.testing.assert_array_equal(instances.reconstructed(lower, upper), reconstruction(lower, upper))
 
 
-@pytest.mark.parametrize("compactness", [0.0, 1.0])
+@pytest.mark.parametrize("compactness", [0.0, 1 / 255, 1.0])
 def test_growing_equals_the_watershed_of_the_whole_map(compactness):
     random = np.random.default_rng(0)
     smooth = cv2.GaussianBlur(random.random((120, 150), np.float32), (0, 0), 3)
@@ -182,6 +182,36 @@ def test_growing_equals_the_watershed_of_the_whole_map(compactness):
     expected = watershed(-smooth, markers, mask=mask, compactness=compactness)
     assert expected.max() > 30
     np.testing.assert_array_equal(instances.grown(seeds, mask, smooth, compactness), expected)
+
+
+def disc(column, radius):
+    rows, columns = np.mgrid[:64, :96]
+    return (rows - 32) ** 2 + (columns - column) ** 2 <= radius**2
+
+
+@pytest.mark.parametrize(("compactness", "areas"), [(1 / 255, [1636, 247]), (1.0, [1476, 407])])
+def test_compactness_of_the_release_cuts_touching_discs_in_the_valley_and_255_times_it_midway(compactness, areas):
+    """Areas of the watershed that the authors' program calls, on its map of 0 to 255 with compactness 1 and 255."""
+    large, seeds = disc(30, 22.9), np.zeros((64, 96), bool)
+    small = disc(60, 8.7) & ~large
+    assert (large.sum(), small.sum()) == (1649, 234)
+    smooth = np.maximum(*(cv2.GaussianBlur(nucleus.astype(np.float32), (0, 0), 2) for nucleus in (large, small)))
+    seeds[32, (30, 60)] = True
+    labels = instances.grown(seeds, large | small, smooth, compactness)
+    assert np.bincount(labels.ravel())[1:].tolist() == areas
+    markers = cv2.connectedComponents(cv2.dilate(seeds.view(np.uint8), instances.SQUARE))[1]
+    expected = watershed(-255 * smooth, markers, mask=large | small, compactness=255 * compactness)
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_compactness_by_hand():
+    """A pixel at distance d of a seed costs c d - p, which at 23 pixels and c = 1 / 255 is under a valley's 0.75."""
+    smooth = np.full((3, 30), 0.9, np.float32)
+    smooth[:, 24] = 0.15
+    seeds = np.zeros(smooth.shape, bool)
+    seeds[1, [1, 28]] = True  # dilated: columns 0 to 2 and 27 to 29
+    widths = [(instances.grown(seeds, smooth > 0, smooth, c)[1] == 1).sum() for c in (1 / 255, 1.0)]
+    assert widths == [24, 15]  # to the valley, which is nearer to the other seed; midway between 2 and 27
 
 
 def test_nuclei_of_a_low_mean_probability_are_discarded():
@@ -201,7 +231,7 @@ def test_models_exported_before_domes_keep_their_rule(tmp_path):
 
 
 def test_release_and_paper_keep_the_published_rule():
-    numbers = (1.0, 0.07, 0.5, 0.33, 1.0, 0.0, 0.0, 20)
+    numbers = (1.0, 0.07, 0.5, 0.33, 1 / 255, 0.0, 0.0, 20)
     for name in ("paper", "release"):
         c = config.preset(name).instances
         thresholds = (c.detection_sigma, c.detection_threshold, c.segmentation_sigma, c.segmentation_threshold)
