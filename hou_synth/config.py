@@ -9,7 +9,7 @@ import json
 
 from hou_synth.io import documents, files
 
-VERSION = 1  # of the configuration's format, kept in config.json
+VERSION = 2  # of the configuration's format, kept in config.json: a field that comes or changes raises it
 
 
 def number(value, meaning):
@@ -175,7 +175,7 @@ class Instances:
     detection_threshold: float = number(0.07, "of the detection map's blobs")
     segmentation_sigma: float = number(0.5, "Gaussian on the segmentation map")
     segmentation_threshold: float = number(0.33, "of the segmentation map")
-    seed_area_max: int = number(6400, "a region without a seed up to this area gets one; ours (no number at hand)")
+    seed_area_max: int = number(65536, "a region without a seed up to this area gets one; release")
     compactness: float = number(
         1 / 255, "of the watershed on probabilities; above 0 its cuts straighten; release 1 on a map of 0 to 255"
     )
@@ -209,10 +209,14 @@ CHOICES = {
     "weighting": ("clip", "normalise", "calibrate", "none", "shuffle"),
 }
 GROUPS = ("synthesis", "networks", "losses", "schedule", "instances")
-# What `save` writes: a group may lack fields that came later, but no group is missing.
-_WRITTEN = dataclasses.make_dataclass(
-    "Written", [("version", int), ("preset", str), *((group, type(getattr(Config, group))) for group in GROUPS)]
-)
+# What `save` writes: every field of every group, none by default.
+_FORMS = {
+    group: dataclasses.make_dataclass(group, [(f.name, f.type) for f in dataclasses.fields(getattr(Config, group))])
+    for group in GROUPS
+}
+_WRITTEN = dataclasses.make_dataclass("Written", [("version", int), ("preset", str), *_FORMS.items()])
+# Version 1 left fields out that were not there yet. They mean today's defaults but for these.
+_VERSION_1 = {"instances": {"seed_area_max": 6400, "compactness": 1.0}}
 
 _RELEASE_SYNTHESIS = {
     "texture_noise": 1.0,
@@ -292,6 +296,7 @@ _OUR_TRAINING = {
     "detection_sigma": 2.0,  # a core is wider than a centre
     "detection_threshold": 0.5,
     "segmentation_threshold": 0.5,
+    "seed_area_max": 6400,
     "compactness": 0.0,  # this and the next four were chosen with the labels of kumar16
     "transposed": True,
     "typical_area": 400.0,  # about what most tissue has; images of nuclei from 256 on are left as they are
@@ -406,17 +411,18 @@ def save(config, path):
 
 
 def load(path):
-    """Reads a configuration written by `save`.
+    """Reads a configuration written by `save`, of this version or an earlier one.
 
     Raises:
-        ValueError: when the file is not such a configuration.
+        ValueError: when the file is not such a configuration, or a later version wrote it.
     """
-    written = documents.read(path, _WRITTEN, extra="forbid")
-    return Config(written.preset, *(getattr(written, group) for group in GROUPS))
+    record = _migrated(documents.read(path, dict[str, object]), path)
+    written = documents.parse(json.dumps(record), _WRITTEN, path, extra="forbid")
+    return Config(written.preset, *(_filled(group, getattr(written, group)) for group in GROUPS))
 
 
 def thresholds(text, source):
-    """Thresholds and sizes out of the text that `save` writes, whichever version wrote the rest of it.
+    """Thresholds and sizes out of the text that `save` writes, whatever the rest of it is.
 
     Args:
         text: JSON, str or bytes.
@@ -426,10 +432,34 @@ def thresholds(text, source):
         `Instances`.
 
     Raises:
-        ValueError: when it has none, or others.
+        ValueError: when it has none, or others, or a later version wrote it.
     """
-    groups = documents.parse(text, dict[str, object], source)
-    return documents.parse(json.dumps(groups.get("instances")), Instances, f"{source}, instances", extra="forbid")
+    record = _migrated(documents.parse(text, dict[str, object], source), source)
+    group = json.dumps(record.get("instances"))
+    return _filled("instances", documents.parse(group, _FORMS["instances"], f"{source}, instances", extra="forbid"))
+
+
+def _migrated(record, source):
+    """What `save` wrote, as it writes it today: fields that version 1 did not know get the values that it meant."""
+    version = documents.parse(json.dumps(record.get("version", 1)), int, f"{source}, version")
+    if not 1 <= version <= VERSION:
+        raise ValueError(
+            f"Expected a configuration of version 1 to {VERSION}, which this hou_synth reads. "
+            f"Received: {source} of version {version}."
+        )
+    if version == VERSION:
+        return record
+    record = dict(record)
+    for group in GROUPS:
+        if isinstance(record.get(group), dict):
+            default = dataclasses.asdict(getattr(Config, group))
+            record[group] = {**default, **_VERSION_1.get(group, {}), **record[group]}
+    return record
+
+
+def _filled(group, written):
+    """A group of the configuration with the fields that were written."""
+    return type(getattr(Config, group))(**vars(written))
 
 
 def differences(one, other):

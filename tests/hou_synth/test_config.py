@@ -5,6 +5,9 @@ import math
 import pytest
 
 from hou_synth import config
+from tests.paths import ROOT
+
+VERSION_1 = ROOT / "tests" / "hou_synth" / "configurations"  # as the program of that time wrote them
 
 
 def test_saved_configuration_is_read_back_equal(tmp_path):
@@ -26,6 +29,7 @@ def test_release_preset_holds_the_release_numbers():
     assert (release.losses.l1, release.losses.l2) == (1e-3, 1e-2)
     assert (release.losses.weight_low, release.losses.weight_high) == (0.2, 2.0)
     assert release.schedule.patch == 400 and release.networks.refiner_blocks == 5
+    assert release.instances.seed_area_max == 65536
     assert (release.synthesis.distractors, release.synthesis.between) == (99, 4)
 
 
@@ -96,21 +100,54 @@ def test_nan_is_no_number(altered):
             config.load(altered("mean_min", value))
 
 
-def test_fields_that_came_later_have_their_defaults(tmp_path):
-    config.save(config.preset("cpu", typical_area=40.0), tmp_path / "config.json")
-    record = json.loads((tmp_path / "config.json").read_text())
+def test_every_field_of_this_version_has_to_be_there(altered):
+    record = json.loads(altered("area_min", 20).read_text())
     del record["instances"]["typical_area"]
-    (tmp_path / "config.json").write_text(json.dumps(record))
-    assert config.load(tmp_path / "config.json") == config.preset("cpu", typical_area=0.0)
+    path = altered("area_min", 20)
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"config\.json \(instances\.typical_area: field required"):
+        config.load(path)
+    with pytest.raises(ValueError, match=r"config\.json, instances \(typical_area: field required"):
+        config.thresholds(path.read_bytes(), path)
     del record["instances"]
-    (tmp_path / "config.json").write_text(json.dumps(record))
+    path.write_text(json.dumps(record))
     with pytest.raises(ValueError, match=r"instances: field required"):
-        config.load(tmp_path / "config.json")
+        config.load(path)
+
+
+def test_a_run_of_version_1_is_one_of_its_preset():
+    assert config.load(VERSION_1 / "quick_1.json") == config.preset("quick")
+
+
+def test_fields_that_version_1_left_out_mean_what_they_meant_then(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"version": 1, "preset": "paper", **{group: {} for group in config.GROUPS}}))
+    assert config.load(path) == config.load(VERSION_1 / "paper_1.json")
+    assert config.thresholds(path.read_bytes(), path) == config.load(path).instances
+
+
+@pytest.mark.parametrize("version", [config.VERSION + 1, 10**30, 0, -1])
+def test_configurations_of_other_versions_are_refused(altered, version):
+    path = altered("area_min", 20)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": version, "later": {}}))
+    told = rf"Expected .* version 1 to {config.VERSION}, .* Received: .*config\.json of version {version}\."
+    for read in (config.load, lambda path: config.thresholds(path.read_bytes(), path)):
+        with pytest.raises(ValueError, match=told) as error:
+            read(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("version", ["1", True, 1.5, None])
+def test_a_version_is_a_whole_number(altered, version):
+    path = altered("area_min", 20)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": version}))
+    with pytest.raises(ValueError, match=r"config\.json, version \(.*valid integer"):
+        config.load(path)
 
 
 def test_thresholds_survive_other_versions_of_the_rest():
     own = config.preset("cpu", area_min=33).instances
-    text = json.dumps({"synthesis": {"gone": 1.0}, "instances": dataclasses.asdict(own)})
+    text = json.dumps({"version": 1, "synthesis": {"gone": 1.0}, "instances": dataclasses.asdict(own)})
     assert config.thresholds(text, "config.json") == own
     for broken in ("{", "[]", '{"synthesis": {}}', '{"instances": {"gone": 1}}'):
         with pytest.raises(ValueError, match=r"Received: config\.json"):

@@ -225,6 +225,7 @@ def test_models_exported_before_domes_keep_their_rule(tmp_path):
     path = tmp_path / "config.json"
     config.save(config.preset("cpu"), path)
     record = json.loads(path.read_text())
+    record["version"] = 1
     del record["instances"]["seed_height"], record["instances"]["mean_min"]
     path.write_text(json.dumps(record))
     assert config.load(path).instances == dataclasses.replace(RULES["cpu"], seed_height=0.0, mean_min=0.0)

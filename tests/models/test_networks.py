@@ -1,17 +1,19 @@
 import dataclasses
+import hashlib
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from hou_synth import config
+from hou_synth import config, released
 from models.blocks import convolution, joined, with_code
 from models.cnn import cnn
 from models.discriminator import discriminator, smallest_patch
 from models.refiner import refiner
 from models.task import folded, multiple, padded, task
 from models.unet import unet
+from tests.paths import ROOT
 
 PAPER = config.preset("paper").networks
 RELEASE = config.preset("release").networks
@@ -87,6 +89,34 @@ def test_folded_is_the_same_function_without_batch_normalisation(network):
     for name, logits in expected.items():
         assert np.std(logits) > 0.01
         np.testing.assert_allclose(found[name], logits, rtol=1e-4, atol=1e-4)
+
+
+def digest(networks):
+    """SHA-256 of the names of all layers of the three networks and the weights that they begin with."""
+    keras.utils.set_random_seed(0)
+    told = hashlib.sha256()
+    for layer in (layer for build in (refiner, discriminator, task) for layer in build(networks).layers):
+        told.update(b"".join([layer.name.encode(), *(weight.tobytes() for weight in layer.get_weights())]))
+    return told.hexdigest()
+
+
+def test_runs_of_version_1_have_the_networks_that_they_began_with():
+    earlier = config.load(ROOT / "tests/hou_synth/configurations/quick_1.json").networks
+    counts = [build(earlier).count_params() for build in (refiner, discriminator, task)]
+    assert counts == [152067, 617457, 488162]
+    assert digest(earlier) == "cda91f26bf33d9b843b1d28044258de408459e4da91ab11ad6cadf5c1ea902cf"
+
+
+def test_preset_cpu_has_the_networks_of_version_1():
+    known = "90588ca159f68742c0efb9770029b50ed08e532e116baed9b6c33bfb574df1c2"
+    assert digest(config.preset("cpu").networks) == digest(config.preset("thorough").networks) == known
+
+
+def test_the_released_model_s_configuration_builds_its_network():
+    kept = keras.saving.load_model(released.FOLDER / "assets.extra" / "task.keras", compile=False)
+    built = task(config.load(released.FOLDER / "assets.extra" / "config.json").networks)
+    shapes = [[(layer.name, [w.shape for w in layer.weights]) for layer in model.layers] for model in (kept, built)]
+    assert shapes[0] == shapes[1] and built.count_params() == 1945794
 
 
 @pytest.mark.parametrize("side", [64, 75, 200])
