@@ -99,15 +99,22 @@ class Synthesis:
 class Networks:
     """Layer counts and widths (paper Sec. 5 and Fig. 5; release)."""
 
+    # The paper names numbers of layers and refers to the authors' program for the rest.
     refiner_blocks: int = number(7, "residual blocks: 7 give the paper's 21 convolutions, release 5 (17)")
+    refiner_size: int = number(5, "side of their kernels; release")
     identity: bool = number(
         False, "the refiner's last layer begins at zero, so that it returns its input at first; ours"
     )
-    discriminator: str = number("paper", "'paper': 15 convolutions, 3 pools; 'release': 21 convolutions")
+    discriminator: str = number(
+        "paper", "'paper': 15 convolutions, 3 pools; 'release': 21 and 6; 'early': an earlier reading of the release"
+    )
     network: str = number("unet", "the task network: 'unet', 39 convolutions in the release; 'cnn', the paper's 15")
     unet_widths: tuple[int, ...] = number((16, 32, 64, 128, 256), "channels by level; release")
     unet_down: tuple[int, ...] = number((3, 4, 4, 5, 6), "convolutions by level going down; release")
     unet_up: tuple[int, ...] = number((5, 4, 4, 3), "and going up, deepest first; release")
+    grow_wide: bool = number(
+        True, "its transposed convolutions keep the channels, with leaky ReLU; release; else half of them, linear; ours"
+    )
     cnn_widths: tuple[int, ...] = number((16, 32, 64), "channels at full, half and quarter resolution; ours")
     normalisation: bool = number(False, "batch normalisation in the task network; release off")
     reference: bool = number(True, "refiner and discriminator see a reference patch; paper, its Table 3 tries without")
@@ -201,7 +208,7 @@ class Config:
 
 CHOICES = {
     "network": ("unet", "cnn"),
-    "discriminator": ("paper", "release"),
+    "discriminator": ("paper", "release", "early"),
     "realism": ("paper", "release"),
     "detection": ("centre", "core"),
     "optimizer": ("momentum", "adam"),
@@ -216,7 +223,10 @@ _FORMS = {
 }
 _WRITTEN = dataclasses.make_dataclass("Written", [("version", int), ("preset", str), *_FORMS.items()])
 # Version 1 left fields out that were not there yet. They mean today's defaults but for these.
-_VERSION_1 = {"instances": {"seed_area_max": 6400, "compactness": 1.0}}
+_VERSION_1 = {
+    "networks": {"refiner_size": 3, "grow_wide": False},
+    "instances": {"seed_area_max": 6400, "compactness": 1.0},
+}
 
 _RELEASE_SYNTHESIS = {
     "texture_noise": 1.0,
@@ -280,6 +290,8 @@ _OUR_SYNTHESIS = {
 # meanwhile. On the rest of them, measured once, from .770/.632/.586/.766 to .810/.685/.670/.849 and from
 # .772/.639/.607/.827 to .791/.666/.662/.874.
 _OUR_TRAINING = {
+    "refiner_size": 3,
+    "grow_wide": False,
     "unet_down": (2, 2, 2, 2, 2),
     "unet_up": (2, 2, 2, 2),
     "normalisation": True,
@@ -440,7 +452,7 @@ def thresholds(text, source):
 
 
 def _migrated(record, source):
-    """What `save` wrote, as it writes it today: fields that version 1 did not know get the values that it meant."""
+    """What `save` wrote, as it writes it today: version 1 gets the values and names of what it meant."""
     version = documents.parse(json.dumps(record.get("version", 1)), int, f"{source}, version")
     if not 1 <= version <= VERSION:
         raise ValueError(
@@ -454,6 +466,8 @@ def _migrated(record, source):
         if isinstance(record.get(group), dict):
             default = dataclasses.asdict(getattr(Config, group))
             record[group] = {**default, **_VERSION_1.get(group, {}), **record[group]}
+            if record[group].get("discriminator") == "release":
+                record[group]["discriminator"] = "early"
     return record
 
 

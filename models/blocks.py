@@ -18,12 +18,12 @@ def convolution(width, size, name, padding="same"):
     return apply
 
 
-def residual(width, name):
-    """Two convolutions 3x3, added to the input when it has as many channels [release]."""
+def residual(width, size, name):
+    """Two convolutions, added to the input when it has as many channels [release]."""
 
     def apply(x):
-        y = convolution(width, 3, f"{name}_a")(x)
-        y = convolution(width, 3, f"{name}_b")(y)
+        y = convolution(width, size, f"{name}_a")(x)
+        y = convolution(width, size, f"{name}_b")(y)
         return layers.Add(name=name)([x, y]) if x.shape[-1] == width else y
 
     return apply

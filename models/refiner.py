@@ -9,7 +9,8 @@ from models.blocks import WIDTH, convolution, reference_code, residual, with_cod
 def refiner(networks):
     """Refiner: X = clip(I + r(I, S), -1, 1).
 
-    21 convolutions and 2 pools [paper] with 7 residual blocks; 17 with the release's 5.
+    21 convolutions and 2 pools [paper] with 7 residual blocks; 17 with the release's 5. The first block takes 64
+    channels and returns 32, so it has no skip connection [release].
 
     Args:
         networks: `Networks`.
@@ -23,7 +24,7 @@ def refiner(networks):
     x = convolution(WIDTH, 3, "first")(synthetic)
     x = with_code("with_reference")(x, reference_code(networks)(reference))
     for number in range(1, networks.refiner_blocks + 1):
-        x = residual(WIDTH, f"block{number}")(x)
+        x = residual(WIDTH, networks.refiner_size, f"block{number}")(x)
     start = "zeros" if networks.identity else "glorot_uniform"
     change = layers.Conv2D(3, 3, padding="same", kernel_initializer=start, dtype="float32", name="change")(x)
     x = layers.Add(dtype="float32", name="refined")([synthetic, change])

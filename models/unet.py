@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from models.blocks import convolutions, maps
+from models.blocks import SLOPE, convolutions, maps
 
 
 def unet(networks):
@@ -24,7 +24,9 @@ def unet(networks):
         x = convolutions(width, count, f"down{level}", normalisation)(x)
         skips.append(x)
     for level, count in zip(range(len(widths) - 1, 0, -1), networks.unet_up, strict=True):
-        x = layers.Conv2DTranspose(widths[level - 1], 2, strides=2, name=f"grow{level}")(x)
+        width = widths[level] if networks.grow_wide else widths[level - 1]
+        x = layers.Conv2DTranspose(width, 2, strides=2, name=f"grow{level}")(x)
+        x = layers.LeakyReLU(SLOPE, name=f"grow{level}_leaky")(x) if networks.grow_wide else x
         x = layers.Concatenate(name=f"skip{level}")([x, skips[level - 1]])
         x = convolutions(widths[level - 1], count, f"up{level}", normalisation)(x)
     logits = layers.Conv2D(2, 3, padding="same", dtype="float32", name="logits")(x)

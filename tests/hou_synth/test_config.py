@@ -119,6 +119,12 @@ def test_a_run_of_version_1_is_one_of_its_preset():
     assert config.load(VERSION_1 / "quick_1.json") == config.preset("quick")
 
 
+def test_saved_networks_say_all_that_they_are(tmp_path):
+    config.save(config.preset("release"), tmp_path / "config.json")
+    found = config.load(tmp_path / "config.json").networks
+    assert (found.refiner_size, found.grow_wide, found.discriminator) == (5, True, "release")
+
+
 def test_fields_that_version_1_left_out_mean_what_they_meant_then(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"version": 1, "preset": "paper", **{group: {} for group in config.GROUPS}}))

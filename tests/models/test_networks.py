@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import json
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from tests.paths import ROOT
 PAPER = config.preset("paper").networks
 RELEASE = config.preset("release").networks
 SMALL = config.preset("quick").networks
+VERSION_1 = ROOT / "tests" / "hou_synth" / "configurations"  # as the program of that time wrote them
 
 
 def count(model, *kinds):
@@ -37,23 +39,92 @@ def noise(side, batch=1, seed=0):
     return tf.random.stateless_uniform((batch, side, side, 3), (seed, 1), -1.0, 1.0)
 
 
-@pytest.mark.parametrize("networks,number", [(PAPER, 21), (RELEASE, 17)])
-def test_refiner_layers(networks, number):
-    assert (convolutions(refiner(networks)), pools(refiner(networks))) == (number, 2)
+def parameters(model, *names):
+    """Numbers of parameters of the layers whose names begin so, in their order; the halves of one kernel together."""
+    found = {}
+    for layer in model.layers:
+        if layer.weights and layer.name.startswith(names):
+            name = layer.name.removesuffix("_code")
+            found[name] = found.get(name, 0) + layer.count_params()
+    return list(found.values())
 
 
-@pytest.mark.parametrize("networks,numbers", [(PAPER, (15, 3)), (RELEASE, (21, 6))])
-def test_discriminator_layers(networks, numbers):
-    assert (convolutions(discriminator(networks)), pools(discriminator(networks))) == numbers
+REFERENCE = [1568, 25632, 25632, 25632, 25632]  # 4*4*3*32 + 32, then 5*5*32*32 + 32
 
 
-def test_unet_layers():
-    model = unet(PAPER)
+@pytest.mark.parametrize("networks,blocks,total", [(PAPER, 7, 490307), (RELEASE, 5, 387779)])
+def test_refiner_layers(networks, blocks, total):
+    model = refiner(networks)
+    assert (convolutions(model), pools(model)) == (7 + 2 * blocks, 2)
+    assert parameters(model, "reference") == REFERENCE
+    assert parameters(model, "first", "change") == [896, 867]  # 3*3*3*32 + 32, 3*3*32*3 + 3
+    # 5*5*64*32 + 32, as the reference's code comes in there, then 5*5*32*32 + 32
+    assert parameters(model, "block") == [51232] + [25632] * (2 * blocks - 1)
+    assert model.count_params() == total
+
+
+def test_first_block_of_the_refiner_has_no_skip_connection():
+    names = {layer.name for layer in refiner(RELEASE).layers if type(layer) is keras.layers.Add}
+    assert {f"block{number}" for number in range(1, 6)} & names == {"block2", "block3", "block4", "block5"}
+
+
+def test_paper_discriminator_layers():
+    model = discriminator(PAPER)
+    assert (convolutions(model), pools(model)) == (15, 3)
+    assert parameters(model, "reference") == REFERENCE
+    groups = [[51232, 25632], [38448, 57648, 57648], [76864, 102464, 102464]]  # kernels 5x5
+    assert [parameters(model, f"group{number}_") for number in (1, 2, 3)] == groups
+    assert parameters(model, "first", "logits") == [896, 65]  # 3*3*3*32 + 32, 64 + 1
+    assert model.count_params() == 617457
+
+
+def test_release_discriminator_layers():
+    model = discriminator(RELEASE)
+    assert (convolutions(model), pools(model)) == (21, 6)
+    assert parameters(model, "reference") == REFERENCE
+    groups = [[51232, 25632], [38448, 57648, 57648], [76864, 102464, 102464], [128080, 160080, 160080]]  # kernels 5x5
+    assert [parameters(model, f"group{number}_") for number in (1, 2, 3, 4)] == groups
+    assert parameters(model, "group5_") == [256128, 147584, 147584]  # 5*5*80*128 + 128, 3*3*128*128 + 128 twice
+    assert parameters(model, "first", "logits") == [896, 258]  # 3*3*3*32 + 32, 128*2 + 2
+    assert model.count_params() == 1617186
+    windows = [model.get_layer(f"pool{number}") for number in (1, 2, 3, 4)]
+    assert [(pool.pool_size, pool.strides) for pool in windows] == [((side, side), (2, 2)) for side in (2, 3, 3, 3)]
+
+
+def test_two_logits_become_their_difference():
+    model = discriminator(RELEASE)
+    kernel, bias = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([np.zeros_like(kernel), bias + [3.0, 1.0]])
+    logits = model({"patch": noise(336), "reference": noise(336)})
+    assert logits.dtype == tf.float32 and np.array_equal(logits, [[[[2.0]]]])  # of softmax e^3 / (e^3 + e^1)
+
+
+@pytest.mark.parametrize("networks", [PAPER, RELEASE])
+def test_unet_layers(networks):
+    model = unet(networks)
     assert (convolutions(model), count(model, keras.layers.Conv2DTranspose)) == (39, 4)
+    assert parameters(model, "down1", "down2") == [448, 2320, 2320, 4640, 9248, 9248, 9248]
+    assert parameters(model, "down3", "down4") == [18496, *[36928] * 3, 73856, *[147584] * 4]
+    assert parameters(model, "down5") == [295168, *[590080] * 5]
+    assert parameters(model, "grow") == [262400, 65664, 16448, 4128]  # 2*2*c*c + c of 256, 128, 64, 32
+    # 3*3*(256 + 128)*128 + 128, and so on: the transposed convolution's channels and those of the level beside it
+    assert parameters(model, "up4", "up3") == [442496, *[147584] * 4, 110656, *[36928] * 3]
+    assert parameters(model, "up2", "up1") == [27680, *[9248] * 3, 6928, 2320, 2320]
+    assert parameters(model, "logits") == [290] and model.count_params() == 5746706
     assert {name: logits.shape[-1] for name, logits in model.output.items()} == {
         "segmentation": 1,
         "detection": 1,
     }
+
+
+def test_transposed_convolutions_of_the_release_have_a_leaky_relu():
+    inner = keras.Model(
+        (model := unet(RELEASE)).input, [model.get_layer(f"grow4{end}").output for end in ("", "_leaky")]
+    )
+    before, after = inner(noise(16))
+    assert float(tf.reduce_min(before)) < 0
+    np.testing.assert_allclose(after, np.where(before > 0, before, 0.2 * np.asarray(before)), rtol=1e-6)
+    assert model.get_layer("skip4").input[0] is model.get_layer("grow4_leaky").output
 
 
 def test_cnn_layers():
@@ -101,10 +172,19 @@ def digest(networks):
 
 
 def test_runs_of_version_1_have_the_networks_that_they_began_with():
-    earlier = config.load(ROOT / "tests/hou_synth/configurations/quick_1.json").networks
+    earlier = config.load(VERSION_1 / "quick_1.json").networks
     counts = [build(earlier).count_params() for build in (refiner, discriminator, task)]
     assert counts == [152067, 617457, 488162]
     assert digest(earlier) == "cda91f26bf33d9b843b1d28044258de408459e4da91ab11ad6cadf5c1ea902cf"
+
+
+def test_a_release_run_of_version_1_has_its_own_discriminator(tmp_path):
+    record = json.loads((VERSION_1 / "paper_1.json").read_text())
+    record["networks"] |= {"discriminator": "release", "refiner_blocks": 5}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    earlier = config.load(tmp_path / "config.json").networks
+    counts = [build(earlier).count_params() for build in (refiner, discriminator, task)]
+    assert counts == [207555, 1166497, 5376546] and smallest_patch(earlier) == 242  # as that program built them
 
 
 def test_preset_cpu_has_the_networks_of_version_1():
@@ -149,7 +229,7 @@ def test_paper_discriminator_has_local_logits_at_75():
 
 def test_release_discriminator_takes_400():
     logits = discriminator(RELEASE)({"patch": noise(400), "reference": noise(400)})
-    assert logits.shape[1] == logits.shape[2] > 1
+    assert logits.shape == (1, 5, 5, 1)
 
 
 @pytest.mark.parametrize("networks", [PAPER, RELEASE])
