@@ -35,7 +35,7 @@ def arguments(argv):
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that works instead")
     parser.add_argument("--bank", help="tile bank (default: banks/ beside the output)")
     parser.add_argument("--rebuild", action="store_true", help="replace a --bank that is damaged or has other settings")
-    options.add_configuration(parser, ["synthesis"])
+    options.add_configuration(parser, "cpu", ["synthesis"])
     return parser.parse_args(argv)
 
 

@@ -166,13 +166,13 @@ def check(path, config):
     """Raises ValueError if a file is no bank, or one of another version or with other settings: says which."""
     try:
         with h5py.File(path, "r") as file:
-            found = documents.parse(str(file.attrs["settings"]), dict[str, object], "its settings")
+            recorded = documents.parse(str(file.attrs["settings"]), dict[str, object], "its settings")
     except Exception as error:  # HDF5 raises types of many kinds on a damaged file
         raise _no_bank(path, error) from error
     wanted = json.loads(settings(config))
-    differing = [f"{key} {found.get(key)}" for key in wanted if found.get(key) != wanted[key]]
+    differing = [f"{key} {recorded.get(key)}" for key in wanted if recorded.get(key) != wanted[key]]
     if differing:
-        expected = ", ".join(f"{key} {value}" for key, value in wanted.items() if found.get(key) != value)
+        expected = ", ".join(f"{key} {value}" for key, value in wanted.items() if recorded.get(key) != value)
         raise ValueError(
             f"Expected a tile bank with {expected}. Received: {path} with {', '.join(differing)}. "
             "Add --rebuild to prepare its tiles anew, or name another --bank."

@@ -229,7 +229,9 @@ def scale(microns_per_pixel):
     if microns_per_pixel is None:
         return 1.0
     if not 0.01 < microns_per_pixel < 10:
-        raise ValueError(f"Expected microns per pixel of 0.01 to 10. Received: {microns_per_pixel}.")
+        raise ValueError(
+            f"Expected microns per pixel of 0.01 to 10 (40X is 0.25, 20X 0.5). Received: {microns_per_pixel}."
+        )
     factor = microns_per_pixel / MICRONS_PER_PIXEL
     return 1.0 if abs(factor - 1) <= TOLERANCE else factor
 

@@ -228,7 +228,7 @@ def _compare(predicted, true):
 def main(argv=None):
     """Compares two folders of label maps; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog=command.program("hou_synth.metrics"), description=main.__doc__.partition(";")[0] + "."
+        prog=command.program("hou_synth.metrics"), description="Compare two folders of label maps."
     )
     parser.add_argument("predicted", help="folder of label maps (PNG, TIFF or NPY)")
     parser.add_argument("true", help="folder of label maps; matched by name, a `_labels` suffix left out")

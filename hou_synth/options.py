@@ -8,23 +8,24 @@ import math
 from hou_synth import config
 
 
-def add_configuration(parser, groups=config.GROUPS):
+def add_configuration(parser, default, groups=config.GROUPS):
     """Adds `--preset`, one option for every field of the configuration's groups, and `--help-all`, to a parser.
 
     The hundred numbers of the method are listed by `--help-all` alone, grouped as in `config`.
 
     Args:
         parser: `argparse.ArgumentParser`.
+        default: text that says which preset stands when none is named.
         groups: names out of `config.GROUPS`.
     """
-    parser.add_argument("--preset", help=f"one of {', '.join(config.PRESETS)}")
+    parser.add_argument("--preset", help=f"one of {', '.join(config.PRESETS)} [{default}]")
     told = []  # (group or option, attribute, text) of what `--help` hides
     for name in groups:
-        default = getattr(config.Config, name)
+        numbers = getattr(config.Config, name)
         group = parser.add_argument_group(name, argparse.SUPPRESS)
-        told.append((group, "description", inspect.getdoc(default).splitlines()[0]))
-        for field in dataclasses.fields(default):
-            value = getattr(default, field.name)
+        told.append((group, "description", inspect.getdoc(numbers).splitlines()[0]))
+        for field in dataclasses.fields(numbers):
+            value = getattr(numbers, field.name)
             bare = {"nargs": "?", "const": True} if isinstance(value, bool) else {}
             option = group.add_argument(
                 "--" + field.name.replace("_", "-"),
@@ -51,7 +52,9 @@ class _Everything(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         for described, attribute, text in self.told:
             setattr(described, attribute, text)
-        parser.epilog = None
+        parser.epilog = (
+            "In brackets stand the numbers of preset paper; ours: neither the paper's nor its authors' program's."
+        )
         parser.print_help()
         parser.exit()
 

@@ -151,7 +151,7 @@ def arguments(argv):
     """
     parser = argparse.ArgumentParser(
         prog=command.program("hou_synth.segment"),
-        description="Segments the nuclei of H&E images and whole slides. A slide (.svs, .ndpi, .mrxs, .scn, .bif, "
+        description="Segment the nuclei of H&E images and whole slides. A slide (.svs, .ndpi, .mrxs, .scn, .bif, "
         ".vms, .svslide, .czi, .dcm; a .tif or .tiff that a scanner wrote, or that is tiled and has several levels "
         "or over 100 million pixels) is segmented tile by tile; the same command goes on where it was stopped.",
     )

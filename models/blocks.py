@@ -79,10 +79,10 @@ def joined(width, size, name):
 
     def apply(x, code):
         scale = (x.shape[-1] + width) / (2 * x.shape[-1] + width)
-        one, other = (initializers.VarianceScaling(scale, "fan_avg", "uniform") for _ in range(2))
+        of_code, of_map = (initializers.VarianceScaling(scale, "fan_avg", "uniform") for _ in range(2))
         tile = layers.UpSampling2D(size, name=f"{name}_tile")(code)
-        code = layers.Conv2D(width, size, use_bias=False, kernel_initializer=one, name=f"{name}_code")(tile)
-        x = layers.Conv2D(width, size, kernel_initializer=other, name=name)(x)
+        code = layers.Conv2D(width, size, use_bias=False, kernel_initializer=of_code, name=f"{name}_code")(tile)
+        x = layers.Conv2D(width, size, kernel_initializer=of_map, name=name)(x)
         return layers.LeakyReLU(SLOPE, name=f"{name}_leaky")(layers.Add(name=f"{name}_joined")([x, code]))
 
     return apply

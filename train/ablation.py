@@ -20,7 +20,7 @@ def arguments(argv):
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/ablation"), help="folder of the cells")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the runs of each row [0 1 2]")
     parser.add_argument("--rows", nargs="+", choices=tuple(ablations.ROWS), default=tuple(ablations.ROWS), help="[all]")
-    options.add_configuration(parser)
+    options.add_configuration(parser, "cpu")
     return parser.parse_args(argv)
 
 

@@ -16,7 +16,7 @@ def arguments(argv):
         ValueError: for options that do not go together, or results that are there already.
     """
     parser = argparse.ArgumentParser(
-        prog=command.program("train.evaluate"), description="Measures models on labelled images."
+        prog=command.program("train.evaluate"), description="Measure models on labelled images."
     )
     parser.add_argument(
         "--model",

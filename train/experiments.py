@@ -19,7 +19,11 @@ def arguments(argv):
     parser = argparse.ArgumentParser(
         prog=command.program("train.experiments"), description="Train and measure the cells of the paper's tables."
     )
-    parser.add_argument("protocol", choices=("within", "across", "dataset"))
+    parser.add_argument(
+        "protocol",
+        choices=("within", "across", "dataset"),
+        help="which table: images of the same types held back, each type in turn, or other data sets",
+    )
     labelled_options.add_data(parser, required=True)
     parser.add_argument("--test", nargs="+", metavar="DIR", help="for `dataset`: labelled images to test on")
     parser.add_argument("--tiles", help="unlabelled tiles for the label-free rows (default: the embedded tissue)")
@@ -29,13 +33,17 @@ def arguments(argv):
     parser.add_argument(
         "--minutes", type=options.finite, help="bound of each training; the number of its updates is cut to it"
     )
-    parser.add_argument("--rows", nargs="+", choices=protocols.ROWS, default=protocols.ROWS, help="[all]")
+    parser.add_argument("--rows", nargs="+", choices=protocols.ROWS, default=protocols.ROWS, help="of the table [all]")
     parser.add_argument(
-        "--networks", nargs="+", choices=tuple(protocols.NETWORKS), default=tuple(protocols.NETWORKS), help="[both]"
+        "--networks",
+        nargs="+",
+        choices=tuple(protocols.NETWORKS),
+        default=tuple(protocols.NETWORKS),
+        help="of the rows [both]",
     )
-    parser.add_argument("--folds", type=int, default=4, help="for `within`: splits [4]")
+    parser.add_argument("--folds", type=int, default=4, help="for `within`: how many times images are held back [4]")
     parser.add_argument("--shots", nargs="+", type=int, default=[1, 2, 4, 8], help="images to fine-tune with [1 2 4 8]")
-    options.add_configuration(parser)
+    options.add_configuration(parser, "cpu")
     args = parser.parse_args(argv)
     if (args.protocol == "dataset") != bool(args.test):
         raise ValueError("Expected --test for the protocol dataset, and for no other.")

@@ -21,9 +21,9 @@ def arguments(argv):
     )
     labelled_options.add_training_data(parser, required=True)
     labelled_options.add_run(parser, "runs/finetuned", 0.0)
-    parser.add_argument("--updates", type=int, default=updates, help=f"of the network [{updates}]")
+    parser.add_argument("--updates", type=int, default=updates, help=f"of the network's weights [{updates}]")
     parser.add_argument("--rate", type=options.finite, default=rate, help=f"first learning rate, for Adam [{rate}]")
-    parser.add_argument("--seed", type=int, default=0, help="[0]")
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers [0]")
     return parser.parse_args(argv)
 
 

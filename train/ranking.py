@@ -13,12 +13,14 @@ RANKED = 3  # models that a rank correlation needs
 def arguments(argv):
     """Parsed command line."""
     parser = argparse.ArgumentParser(
-        prog=command.program("train.ranking"), description="Ranks models without a label, best first."
+        prog=command.program("train.ranking"), description="Rank models without a label, best first."
     )
-    parser.add_argument("--model", nargs="+", required=True, metavar="PATH", help="SavedModels")
-    parser.add_argument("--tiles", required=True, type=pathlib.Path, help="folder of images without labels, 40X")
-    parser.add_argument("--seed", type=int, default=0, help="chooses the crops of the tiles (default: 0)")
-    labelled_options.add_data(parser)
+    parser.add_argument(
+        "--model", nargs="+", required=True, metavar="PATH", help="SavedModels: saved_models/<name> or <name>/<version>"
+    )
+    parser.add_argument("--tiles", required=True, type=pathlib.Path, help="folder of images at 40X, without labels")
+    parser.add_argument("--seed", type=int, default=0, help="chooses the crops of the tiles [0]")
+    labelled_options.add_data(parser, about="labelled images, to compare the ranking with what labels say")
     parser.add_argument("--out", type=pathlib.Path, help="CSV file for the models")
     args = parser.parse_args(argv)
     if args.out:

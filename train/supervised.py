@@ -16,9 +16,9 @@ def arguments(argv):
     labelled_options.add_training_data(parser, required=True)
     labelled_options.add_run(parser, "runs/supervised", labelled_options.VALIDATION)
     parser.add_argument(
-        "--updates", type=int, help="of the network (default: as many as the label-free run of the preset)"
+        "--updates", type=int, help="of the network's weights (default: as many as the label-free run of the preset)"
     )
-    options.add_configuration(parser)
+    options.add_configuration(parser, "cpu")
     return parser.parse_args(argv)
 
 

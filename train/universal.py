@@ -32,7 +32,7 @@ def arguments(argv):
     parser.add_argument(
         "--strategy", choices=STRATEGIES, default="one", help="one device, all of the machine's, or TF_CONFIG's"
     )
-    options.add_configuration(parser)
+    options.add_configuration(parser, "thorough with --tiles, else quick")
     return parser.parse_args(argv)
 
 

@@ -1,6 +1,7 @@
 """What every command line of the package does with its name, its output and a user's mistake."""
 
 import functools
+import re
 import sys
 
 from hou_synth.io import quiet
@@ -25,12 +26,12 @@ def verbosity():
 
 
 def complain(error):
-    """Prints an error as one line `error: ...` on stderr, its control characters escaped.
+    """Prints an error as one line `error: ...` on stderr, its control characters escaped, without a number of errno.
 
     Args:
         error: an exception or a text, also of a server's or a file's making.
     """
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(re.sub(r"^\[Errno \d+\] ", "", str(error)).split()) or type(error).__name__
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     print(f"error: {plain}", file=sys.stderr)
 

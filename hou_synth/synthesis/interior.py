@@ -88,17 +88,17 @@ def chromatin(random, labels, edge, nearest, config):
     """
     number, side = int(labels.max()) + 1, len(labels)
 
-    def each(low, high):
+    def of_nuclei(low, high):
         return random.uniform(low, high, number).astype(np.float32)
 
     large = np.bincount(labels.ravel(), minlength=number) > config.vesicular_area
     vesicular = (random.random(number) < config.vesicular) & large
-    pale = np.where(vesicular, each(0.15, 0.6), each(0.7, 1.0)).take(nearest)
+    pale = np.where(vesicular, of_nuclei(0.15, 0.6), of_nuclei(0.7, 1.0)).take(nearest)
     width = np.float32(random.uniform(1.0, 2.5))  # pixels
-    membrane = np.exp(-((depth(labels, edge) / width) ** 2)) * each(0.5, 1.3).take(nearest)
-    clumps = np.clip(_grains(random, side, random.uniform(3.0, 7.0)) - each(-0.2, 1.3).take(nearest), 0.0, 1.0)
+    membrane = np.exp(-((depth(labels, edge) / width) ** 2)) * of_nuclei(0.5, 1.3).take(nearest)
+    clumps = np.clip(_grains(random, side, random.uniform(3.0, 7.0)) - of_nuclei(-0.2, 1.3).take(nearest), 0.0, 1.0)
     density = pale + (1.0 - pale) * np.maximum(membrane, clumps) + np.maximum(membrane - 1.0, 0.0) * pale
-    grains = each(0.0, config.chromatin).take(nearest) * _grains(random, side, random.uniform(1.5, 4.0))
+    grains = of_nuclei(0.0, config.chromatin).take(nearest) * _grains(random, side, random.uniform(1.5, 4.0))
     return density * np.maximum(1.0 + grains, 0.3)
 
 

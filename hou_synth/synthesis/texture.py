@@ -218,11 +218,11 @@ def _crossfaded(number, where, here, shift, free, deviation):
     upper[where] = number == highest
     weight, total = (cv2.blur(layer.astype(np.float32), window.shape)[where] for layer in (upper, inside))
     weight = weight / total
-    one, other = here + shift[highest], here + shift[lowest]
-    weights = weight * free.take(one), (1.0 - weight) * free.take(other)
+    above, below = here + shift[highest], here + shift[lowest]
+    weights = weight * free.take(above), (1.0 - weight) * free.take(below)
     scale = 1.0 / np.maximum(np.sqrt(weights[0] ** 2 + weights[1] ** 2), 1e-6)
     pixels = deviation.reshape(-1, 3)
-    return pixels.take(one, 0) * (weights[0] * scale)[:, None] + pixels.take(other, 0) * (weights[1] * scale)[:, None]
+    return pixels.take(above, 0) * (weights[0] * scale)[:, None] + pixels.take(below, 0) * (weights[1] * scale)[:, None]
 
 
 def nuclear_colour(image, haematoxylin, share, config):

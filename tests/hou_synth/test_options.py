@@ -10,7 +10,7 @@ NAMES = [f.name for group in config.GROUPS for f in dataclasses.fields(getattr(c
 
 def parsed(*argv):
     parser = argparse.ArgumentParser()
-    options.add_configuration(parser)
+    options.add_configuration(parser, "paper")
     return options.configuration(parser.parse_args(argv), "paper")
 
 
@@ -88,7 +88,7 @@ def test_unknown_choice_is_named():
 
 def test_given_options_are_words_for_another_command():
     parser = argparse.ArgumentParser()
-    options.add_configuration(parser)
+    options.add_configuration(parser, "paper")
     argv = ["--preset", "quick", "--unet-widths", "4,8", "--decay", "false", "--gamma", "0.5"]
     words = options.given(parser.parse_args(argv))
     assert options.configuration(parser.parse_args(words), "cpu") == options.configuration(

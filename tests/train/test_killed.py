@@ -54,7 +54,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path, tissue
     assert [name for name in one if not np.array_equal(one[name], other[name])] == []
     assert sum("optimizer" in name for name in one) > 30 and one["trainer/pool/layers/image"].any()
     told = (tmp_path / "killed/log").read_text()
-    assert told.count("going on from") >= KILLS // 2 and "damaged" not in told
+    assert told.count("restored ") >= KILLS // 2 and "damaged" not in told
 
 
 def state(run):

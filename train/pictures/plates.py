@@ -154,7 +154,7 @@ def histogram(series, label):
         axes.hist(shown, bins, weights=shares, histtype="step", lw=1.8, color=colour, label=text)
     axes.set(xlabel=label, ylabel="share of the patches")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside upper center", ncols=2)
     return png(figure)
 
 

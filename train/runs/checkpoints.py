@@ -93,7 +93,7 @@ class Checkpoints:
             self.state.read(_prefix(path)).assert_existing_objects_matched()
         except (AssertionError, ValueError) as error:
             raise ValueError(f"Expected the networks of this version in {path}. Received: {reason(error)}.") from error
-        print(f"going on from {path}")
+        print(f"restored {path}")
 
     def _remove(self, path):
         """Removes a checkpoint; one that is half removed does not look like one."""

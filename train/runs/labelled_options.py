@@ -35,18 +35,19 @@ class Named:
         return [*self.folders, *options]
 
 
-def add_data(parser, flag="--data", **kwargs):
+def add_data(parser, flag="--data", about="folders of labelled images", **kwargs):
     """Adds the options that name labelled sets to an argparse parser.
 
     Args:
         parser: `argparse.ArgumentParser`.
         flag: of the folders.
+        about: what they are for.
         **kwargs: passed on with them, such as `required`.
     """
-    parser.add_argument(flag, nargs="+", metavar="DIR", help="folders of labelled images", **kwargs)
+    parser.add_argument(flag, nargs="+", metavar="DIR", help=about, **kwargs)
     parser.add_argument("--format", choices=labelled.FORMATS, help="of their labels (default: detected)")
-    about = f"for each DIR a table of image, type, microns_per_pixel (default: its {labelled.TABLE})"
-    parser.add_argument("--images", nargs="+", metavar="CSV", help=about)
+    tables = f"for each DIR a table of image, type, microns_per_pixel (default: its {labelled.TABLE})"
+    parser.add_argument("--images", nargs="+", metavar="CSV", help=tables)
     parser.add_argument(
         "--microns-per-pixel", type=options.finite, help="resolution of all images (default: theirs, or 0.25)"
     )

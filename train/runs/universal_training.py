@@ -134,7 +134,8 @@ def train_phase(run, source, schedule, number, progress):
     phase, first, batch = schedule[number], int(progress.rounds), run.settings.schedule.batch
     start = phases.patches_before(schedule[:number], batch) + first * sum(phase.updates) * batch
     data = source.rounds(sum(phase.updates), start, self_training.labelled(run, phase) if phase.taught else [])
-    print(f"phase {number + 1} of {len(schedule)}: {phase.name}, {phase.rounds} rounds of {tuple(phase.updates)}")
+    updates = ", ".join(f"{count} {network}" for network, count in phase.updates._asdict().items() if count)
+    print(f"phase {number + 1} of {len(schedule)}: {phase.name}, {phase.rounds} rounds; updates a round: {updates}")
     run.trainer.compile(updates=phase.updates, fill=phase.fill)
     callbacks = [
         Finite(phase.name, first),

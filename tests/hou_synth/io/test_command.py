@@ -19,6 +19,13 @@ def test_an_error_is_one_line_without_control_characters(text, line, capsys):
     assert capsys.readouterr().err == line + "\n"
 
 
+def test_an_error_of_the_system_is_told_without_its_number(tmp_path, capsys):
+    with pytest.raises(FileExistsError) as raised:
+        tmp_path.mkdir()
+    command.complain(raised.value)
+    assert capsys.readouterr().err == f"error: File exists: '{tmp_path}'\n"
+
+
 def test_an_error_without_words_is_named(capsys):
     command.complain(OSError())
     assert capsys.readouterr().err == "error: OSError\n"

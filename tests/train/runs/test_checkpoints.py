@@ -54,7 +54,7 @@ def test_the_last_two_states_are_kept_and_the_newest_is_restored(folder, capsys)
     assert content(folder) == ["ckpt-2", "ckpt-3"]
     state = restored(folder)
     assert state.number() == 3
-    assert capsys.readouterr() == (f"going on from {folder / 'ckpt-3'}\n", "")
+    assert capsys.readouterr() == (f"restored {folder / 'ckpt-3'}\n", "")
     state.set(4)
     state.checkpoints.save()
     assert content(folder) == ["ckpt-3", "ckpt-4"] and restored(folder).number() == 4
