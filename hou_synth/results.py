@@ -2,19 +2,25 @@
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 
 from skimage.segmentation import find_boundaries
 
 from hou_synth import instances
-from hou_synth.io import files, geojson, image_files
+from hou_synth.io import documents, files, geojson, image_files
 
 OUTLINE = (0, 255, 0)  # colour of the outlines of predicted nuclei, RGB
 STRIP = 1024  # rows that are outlined at once, so that memory stays small; ours
 OUTPUTS = ("_labels.png", "_labels.tif", "_overlay.png", ".geojson", ".csv")
 MEMBER = "hou_synth"  # of the GeoJSON: the request that gave it, which readers of GeoJSON pass over
 SIZES = "bytes"  # in it: sizes of the other results by name, once all of them are there
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What GeoJSON says beside its outlines."""
+
+    hou_synth: dict[str, object]
 
 
 def overlay(image, nuclei, colour=OUTLINE):
@@ -93,7 +99,6 @@ def finished(stem_path, wanted):
 def _kept(path):
     """The request that a GeoJSON was written for; empty if it tells none."""
     try:
-        kept = json.loads(path.read_text())[MEMBER]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return documents.parse(path.read_bytes(), Told, path).hou_synth
+    except (OSError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}

@@ -1,11 +1,12 @@
 """Outlines of nuclei, read as label maps: Aperio ImageScope's XML and QuPath's GeoJSON."""
 
-import json
 import math
 
 import numpy as np
 from defusedxml import ElementTree
 from skimage.draw import polygon
+
+from hou_synth.io import documents
 
 COORDINATE_MAX = 1e9  # larger ones are no pixels, and would overflow when rasterised
 RESOLUTIONS = (0.01, 10)  # microns per pixel, as `hou_synth.inference.at_40x`
@@ -99,10 +100,7 @@ def qupath(path, size):
         ValueError: naming the file, if it is not GeoJSON, a feature is malformed or of an unknown type, or most
             of them are outside of the image.
     """
-    try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"Expected GeoJSON. Received: {path} ({error}).") from error
+    content = documents.parse(path.read_bytes(), object, path, finite=False)  # QuPath measures NaN at times
     if isinstance(content, dict):
         content = content.get("features") if content.get("type") == "FeatureCollection" else [content]
     if not isinstance(content, list):

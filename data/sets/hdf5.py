@@ -139,7 +139,7 @@ def intact(file):
         try:
             for name in FIELDS:
                 file[name][index]
-            json.loads(file["provenance"][index])
+            documents.parse(file["provenance"][index], dict[str, object], "its provenance")
         except Exception:  # HDF5 raises types of many kinds on a damaged file
             return index
     return count

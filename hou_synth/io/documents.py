@@ -43,11 +43,11 @@ def read(path, form, extra="ignore", largest=LARGEST):
     return parse(content, form, path, extra)
 
 
-def parse(content, form, source, extra="ignore"):
+def parse(content, form, source, extra="ignore", finite=True):
     """What JSON says, as values of the types that are expected.
 
     Nothing is converted but a whole number to a float and a list to a tuple: neither a text to a number nor a truth
-    value to an integer. Numbers are finite.
+    value to an integer. Numbers that the form asks for are finite.
 
     Args:
         content: bytes of UTF-8, with or without a byte order mark, or str.
@@ -55,6 +55,7 @@ def parse(content, form, source, extra="ignore"):
             as `dict[str, list[float]]`. `object` stands for any JSON.
         source: the name of the file or server that it comes from, for the error.
         extra: what is done about members of an object that its dataclass does not have: "ignore" or "forbid".
+        finite: whether all other numbers are to be finite too, as JSON wants it; some programs write NaN.
 
     Returns:
         A value of the type `form`.
@@ -69,7 +70,7 @@ def parse(content, form, source, extra="ignore"):
     content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        pydantic_core.from_json(content, allow_inf_nan=False)  # NaN would pass where the form says `object`
+        pydantic_core.from_json(content, allow_inf_nan=not finite)  # NaN passes a form that says `object`
         return checked(form).model_validate_json(content, extra=extra).root
     except pydantic.ValidationError as error:
         raise Malformed(source, mistakes(error)) from None

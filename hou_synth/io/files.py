@@ -66,7 +66,7 @@ def as_recorded(recorded, folder):
     """Whether the files of a folder that `sizes` recorded are there with these sizes; not if nothing was recorded."""
     try:
         return bool(recorded) and sizes([folder / name for name in recorded]) == recorded
-    except (OSError, TypeError):  # one is gone, or the record is none
+    except (OSError, ValueError, TypeError):  # one is gone, or the record is none
         return False
 
 

@@ -6,17 +6,26 @@ describes the tile and is written last, so a tile is complete when it is there a
 """
 
 import csv
+import dataclasses
 import io
 import json
 
 import numpy as np
 
 from hou_synth import instances
-from hou_synth.io import files
+from hou_synth.io import documents, files
 
 OWN = tuple(name for name in instances.COLUMNS if name not in ("label", "area_pixels"))
 COLUMNS = ("AreaInPixels", "PhysicalSize", "Polygon", *OWN)
 FEATURES, META = "-features.csv", "-algmeta.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What the description of a tile says of its table: the nuclei, and its bytes."""
+
+    nuclei: int
+    features_bytes: int
 
 
 def name(place, slide):
@@ -72,10 +81,10 @@ def count(folder, place, slide):
     """Number of nuclei of a tile that was written completely, else None."""
     stem = name(place, slide)
     try:
-        meta = json.loads((folder / (stem + META)).read_text())
-        whole = (folder / (stem + FEATURES)).stat().st_size == meta["features_bytes"]
-        return int(meta["nuclei"]) if whole else None
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or cut off by a power cut
+        written = documents.read(folder / (stem + META), Written)
+        whole = (folder / (stem + FEATURES)).stat().st_size == written.features_bytes
+        return written.nuclei if whole else None
+    except (OSError, ValueError):  # not there, or cut off by a power cut
         return None
 
 

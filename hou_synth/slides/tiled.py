@@ -131,7 +131,7 @@ def finish(folder, outputs):
 def finished(folder):
     """Whether the outputs that `finish` recorded are there, beside the folder of tiles, with the sizes they had."""
     try:
-        recorded = json.loads((folder / FINISHED).read_text())
+        recorded = documents.read(folder / FINISHED, dict[str, int])
     except (OSError, ValueError):
         return False
     return files.as_recorded(recorded, folder.parent)

@@ -184,6 +184,12 @@ def test_minutes_cut_all_counts_by_one_factor(tmp_path):
     assert cut == {name: round(count * seconds / total) for name, count in counts.items()}
 
 
+def test_a_speed_that_is_missing_is_named(tmp_path):
+    (tmp_path / "speed.json").write_text('{"unet alone": {"refiner": 1.0, "task": 1.0}}')
+    with pytest.raises(ValueError, match=r"speed\.json \(unet alone\.discriminator: field required"):
+        budget.affordable(tmp_path, 5, config.preset("cpu"), cell(), {"task": 10})
+
+
 def test_speed_is_measured_once_for_each_network(tmp_path, monkeypatch):
     monkeypatch.setattr(speed, "MEASURED", 2)
     settings = config.preset("quick", **{"unet_widths": (4, 8), "unet_down": (1, 1), "unet_up": (1,)})

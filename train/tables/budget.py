@@ -12,6 +12,15 @@ LABEL_FREE = ("universal", "real")  # kinds of training that may have a refiner 
 COUNTS = ("refiner_steps", "discriminator_steps", "adversarial_rounds", "task_steps", "joint_rounds", "final_steps")
 
 
+@dataclasses.dataclass(frozen=True)
+class Seconds:
+    """What an update of each network takes."""
+
+    refiner: float
+    discriminator: float
+    task: float
+
+
 def affordable(out, minutes, settings, cell, counts):
     """Numbers of updates or rounds, all cut by one factor so that they take about the minutes at most.
 
@@ -31,11 +40,12 @@ def affordable(out, minutes, settings, cell, counts):
     if minutes is None:
         return counts
     path, key = out / "speed.json", f"{cell.network} {cell.kind if cell.kind in LABEL_FREE else 'alone'}"
-    speeds = documents.read(path, dict[str, dict[str, float]]) if path.exists() else {}
+    speeds = documents.read(path, dict[str, Seconds]) if path.exists() else {}
     if key not in speeds:
-        speeds[key] = sweep.alone(_seconds, settings, cell)
-        files.write_text(path, json.dumps(speeds, indent=2) + "\n")
-    refiner, discriminator, task = (speeds[key][name] for name in ("refiner", "discriminator", "task"))
+        speeds[key] = Seconds(**sweep.alone(_seconds, settings, cell))
+        written = {name: dataclasses.asdict(seconds) for name, seconds in speeds.items()}
+        files.write_text(path, json.dumps(written, indent=2) + "\n")
+    refiner, discriminator, task = dataclasses.astuple(speeds[key])
     schedule = settings.schedule
     adversarial = schedule.refiner_updates * refiner + schedule.discriminator_updates * discriminator
     cost = {

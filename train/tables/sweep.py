@@ -5,6 +5,7 @@ trainings that it starts.
 """
 
 import concurrent.futures
+import dataclasses
 import json
 import multiprocessing
 import signal
@@ -17,6 +18,13 @@ from hou_synth.io import command, documents, files, quiet
 from train.judging import scores
 
 PATIENCE = 10.0  # seconds in which an interrupted training ends by itself
+
+
+@dataclasses.dataclass(frozen=True)
+class Duration:
+    """What the scores of a run say of the time that it took."""
+
+    minutes: float
 
 
 def same(path, own):
@@ -130,7 +138,7 @@ def _check(settings):
 
 def minutes(out, name):
     """Minutes that a cell's training took."""
-    return json.loads((out / name / "scores.json").read_text())["minutes"]
+    return documents.read(out / name / "scores.json", Duration).minutes
 
 
 def mean(rows, measure):

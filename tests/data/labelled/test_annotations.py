@@ -160,6 +160,11 @@ def test_qupath_cell_is_its_nucleus(qupath):
     assert np.flatnonzero(qupath(feature("Polygon", [ring(0, 0, 4, 4)], nucleusGeometry=nucleus))).tolist() == [7]
 
 
+def test_qupath_measurements_may_be_none(qupath):
+    measured = feature("Polygon", [ring(0, 0, 1, 1)], properties={"measurements": {"Nucleus: Area": float("nan")}})
+    assert qupath([measured]).sum() == 1
+
+
 def test_qupath_features_without_area(qupath):
     nothing = [feature("Point", [1, 1]), feature("LineString", [[0, 0], [3, 3]]), {"type": "Feature", "geometry": None}]
     assert not qupath([]).any()

@@ -61,6 +61,15 @@ def test_what_is_no_json(content):
         documents.parse(content, object, "bank.json")
 
 
+def test_numbers_that_nobody_asked_for_may_be_none():
+    text = '{"tiles": [], "more": [NaN, -Infinity]}'
+    assert documents.parse(text, Bank, "bank.json", finite=False) == Bank([])
+    with pytest.raises(ValueError, match="bank.json"):
+        documents.parse(text, Bank, "bank.json")
+    with pytest.raises(ValueError, match="finite number"):
+        documents.parse('{"tiles": [], "scale": NaN}', Bank, "bank.json", finite=False)
+
+
 def test_unknown_members_are_ignored_or_refused():
     text = '{"tiles": [{"name": "a", "colour": 3}]}'
     assert documents.parse(text, Bank, "bank.json") == Bank([Tile("a")])

@@ -28,6 +28,13 @@ def test_errors_name_the_table(tmp_path, content):
         files.read_csv(tmp_path / "t.csv", ("image", "n"))
 
 
+def test_what_is_as_recorded(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"12345")
+    assert files.as_recorded({"a.csv": 5}, tmp_path)
+    for record in ({}, None, {"a.csv": 4}, {"b.csv": 5}, {"a.csv": 5, "\0": 5}, ["a.csv"], 5):
+        assert not files.as_recorded(record, tmp_path)
+
+
 def test_formulas_in_texts_are_no_formulas_in_a_spreadsheet_and_come_back(tmp_path):
     texts = ["=cmd|' /C calc'!A0", "+1+1", "-x.png", "@SUM(A1)", "\t=1", "'=1", "''-1", "-0.5", "'a'", "a=b", "lung"]
     files.write_csv(tmp_path / "t.csv", [{"image": text, "n": -1.5} for text in texts], ("image", "n"))

@@ -20,6 +20,17 @@ def table(tmp_path):
     return tmp_path / (quip.name(place, slide) + quip.FEATURES), place, slide
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff", b"[1]", b"[" * 100_000, b'{"features_bytes": SIZE}'])
+def test_a_tile_whose_description_is_damaged_is_not_complete(table, damage):
+    path, place, slide = table
+    assert quip.count(path.parent, place, slide) == 1
+    description = path.with_name(quip.name(place, slide) + quip.META)
+    for nuclei in (b"", b', "nuclei": "1"', b', "nuclei": 1e999'):
+        size = str(path.stat().st_size).encode() + nuclei
+        description.write_bytes(damage.replace(b"SIZE", size))
+        assert quip.count(path.parent, place, slide) is None
+
+
 @pytest.mark.parametrize("damage", [(b"Polygon", b"Polybon"), (b"1.0:2.0", b"1.0:\xff"), (b"1.0:2.0", b"1.0:b")])
 def test_a_damaged_table_of_a_tile_is_named(table, damage):
     path, place, slide = table

@@ -71,6 +71,16 @@ def test_measured_cells_are_read_again(tmp_path, monkeypatch):
     assert sweep.measured(tmp_path, "cell", "a/b", []) == rows
 
 
+@pytest.mark.parametrize("text", ["{", "[1]", "{}", '{"minutes": "long"}'])
+def test_damaged_scores_of_a_cell_are_named(tmp_path, text):
+    (tmp_path / "cell").mkdir()
+    (tmp_path / "cell/scores.json").write_text('{"minutes": 2.5, "dice": 0.5}')
+    assert sweep.minutes(tmp_path, "cell") == 2.5
+    (tmp_path / "cell/scores.json").write_text(text)
+    with pytest.raises(ValueError, match="cell/scores.json"):
+        sweep.minutes(tmp_path, "cell")
+
+
 def test_a_damaged_record_of_the_cells_is_named(tmp_path):
     sweep.same(tmp_path / "sweep.json", {"tiles": "x"})
     (tmp_path / "sweep.json").write_text("[1]")
