@@ -15,7 +15,7 @@ from hou_synth.io import files
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 TIFF = (".tif", ".tiff")
-HEADERS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")  # that Pillow reads before OpenCV decodes
+HEADERS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")  # that Pillow reads before OpenCV decodes
 MAPS = (".png", ".tif", ".tiff", ".npy")
 SUFFIX = "_labels"  # a label map is named <stem of the image>_labels
 DERIVED = (SUFFIX, "_overlay")  # what the commands write beside images and is no image itself
