@@ -54,13 +54,13 @@ def main(argv=None):
     out = pathlib.Path(args.out or f"runs/{settings.preset}")
     with devices.folder(strategy, out, args.resume) as folder, locks.exclusive(folder):
         record.check(folder, settings, args.resume)
-        if told := record.finished(folder):
-            print(told, end="")
-            return 0
         named = labelled_options.named(args, args.labelled)
         images = labelled_run.images(named, args.only, args.skip) if args.labelled else []
         bank = universal_training.prepared(args.tiles, settings, args.bank, folder, args.rebuild)
         universal_training.begin(folder, settings, bank, args.tiles, images)
+        if told := record.finished(folder):
+            print(told, end="")
+            return 0
         with contextlib.closing(pipeline.Source(bank, settings, args.workers, images)) as source:
             run = universal_training.train(folder, settings, source, clock, strategy)
         models = pathlib.Path(args.models) if strategy.extended.should_checkpoint else folder.parent / "models"

@@ -219,6 +219,17 @@ def test_resuming_with_other_tiles_is_refused_and_changes_nothing(finished, tmp_
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
+def test_a_finished_run_of_other_tiles_is_not_taken_for_theirs(finished, tmp_path, capsys):
+    (tmp_path / "lung").mkdir()
+    image = cv2.imread(str(finished[0] / "tiles/lung/a.png"))
+    cv2.imwrite(str(tmp_path / "lung/a.png"), image[::-1])
+    before = {path: path.read_bytes() for path in (finished[0] / "run").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert start(finished[0], tmp_path, "--resume") == 2
+    assert "tiles of other pixels" in error(capsys)
+    assert {path: path.read_bytes() for path in (finished[0] / "run").rglob("*") if path.is_file()} == before
+
+
 def test_one_training_at_a_time_in_a_folder(tmp_path, tiles, capsys):
     with locks.exclusive(tmp_path / "run"):
         assert start(tmp_path, tiles) == 2
