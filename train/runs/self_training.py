@@ -50,13 +50,29 @@ def labelled(run, phase):
         tile = run.bank.tiles[number]
         image = reinhard(window(random, tile.image))
         path = folder / f"{number:06}.npz"
-        nuclei = np.load(path)["labels"] if path.exists() else None
+        nuclei = kept(path, image.shape[:2]) if path.exists() else None
         if nuclei is None:
             nuclei = sure(*inference.symmetric(network, image), settings.instances, *limits)
             with spared(), files.replacing(path) as partial, open(partial, "wb") as file:
                 np.savez_compressed(file, labels=nuclei)
         items.append(Labelled(tile.name, tile.type, image, nuclei, inference.MICRONS_PER_PIXEL))
     return items
+
+
+def kept(path, size):
+    """The labels (h, w) of a tile that a file holds.
+
+    Raises:
+        ValueError: naming the file, if it is damaged, or its labels are not of that size (height, width).
+    """
+    try:
+        with open(path, "rb") as file:  # which NumPy leaves open when the file is damaged
+            labels = np.load(file)["labels"]
+    except Exception as error:  # NumPy raises types of many kinds on a damaged file
+        raise ValueError(f"Expected labels of a tile. Received: {path}, which is damaged ({error}).") from error
+    if labels.shape != size:
+        raise ValueError(f"Expected labels of shape {size}. Received: {path} with {labels.shape}.")
+    return labels
 
 
 def callable_of(trainer):

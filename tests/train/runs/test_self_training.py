@@ -57,6 +57,19 @@ def test_labels_are_kept_and_read_again(bank, tmp_path):
     assert all((a.labels == b.labels).all() for a, b in zip(made, again, strict=True))
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 noise", "other", "size"])
+def test_damaged_labels_are_named(bank, tmp_path, content):
+    path = tmp_path / "self1/000000.npz"
+    path.parent.mkdir()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.savez(path, **{"labels" if content == "size" else content: np.zeros((3, 4), np.int32)})
+    run = Run(tmp_path, bank, types.SimpleNamespace(config=SETTINGS))
+    with pytest.raises(ValueError, match=r"^Expected labels .* Received: .*self1/000000\.npz"):
+        self_training.labelled(run, Phase("self1", 1, Updates(0, 0, 1), True, taught=1))
+
+
 def test_large_tiles_give_a_window():
     image = np.arange(1100 * 64, dtype=np.int64).reshape(1100, 64)
     part = self_training.window(np.random.default_rng(0), image)
