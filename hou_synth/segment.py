@@ -41,10 +41,8 @@ def inputs(arguments):
     """Paths of the images and slides named on the command line; folders stand for those in them.
 
     Raises:
-        ValueError: if something does not exist or has no name, a folder has no image, or two images share a stem.
+        ValueError: if something does not exist, a folder has no image, or two images share a stem.
     """
-    if "" in arguments:
-        raise ValueError("Expected names of images, slides or folders. Received: an empty name.")
     paths = []
     for argument in map(pathlib.Path, arguments):
         members = {*image_files.find(argument), *whole_slide.find(argument)} if argument.is_dir() else ()
@@ -186,8 +184,6 @@ def arguments(argv):
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")
     parser.add_argument("--overwrite", action="store_true", help="replace older results, begin slides anew")
     args = parser.parse_args(argv)
-    if not args.out:
-        raise ValueError("Expected --out with the name of a folder. Received: an empty name.")
     args.out = pathlib.Path(args.out)
     if args.timeout is not None and not (args.server and args.timeout > 0):
         raise ValueError(f"Expected --timeout of over 0 seconds, and --server. Received: {args.timeout}.")

@@ -49,6 +49,8 @@ def run(function, argv=None):
     """
     quiet.tensorflow()
     try:
+        if "" in (sys.argv[1:] if argv is None else argv):  # a script's variable that is not set; pathlib's "."
+            raise ValueError("Expected arguments that are not empty. Received: an empty name.")
         return function(argv) or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -31,6 +31,15 @@ def test_an_error_without_words_is_named(capsys):
     assert capsys.readouterr().err == "error: OSError\n"
 
 
+def test_empty_arguments_are_refused_before_anything_is_done(monkeypatch, capsys):
+    main = command.command(lambda argv: pytest.fail("was called"))
+    monkeypatch.setattr(sys, "argv", ["hou-synth train", "--tiles", ""])
+    for argv in (None, ["--tiles", "", "--out", "x"]):
+        assert main(argv) == 2
+        assert capsys.readouterr().err == "error: Expected arguments that are not empty. Received: an empty name.\n"
+    assert command.command(len)(["x", "y", "z"]) == 3
+
+
 def test_usage_tells_how_a_command_was_called(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/some/folder/hou-synth tools/segment.py", "x.png"])
     assert command.program("hou_synth.segment") == "python -m hou_synth.segment"
