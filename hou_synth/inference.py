@@ -77,8 +77,8 @@ def probabilities(network, image, window=WINDOW, overlap=64, batch=1, parallel=1
 def symmetric(network, image, maps=None, **tiling):
     """Mean maps of an image and of its transpose, as `probabilities`; `maps` are the image's if they are known."""
     maps = maps or probabilities(network, image, **tiling)
-    other = probabilities(network, cv2.transpose(image), **tiling)
-    return tuple((map_ + cv2.transpose(turned)) / 2.0 for map_, turned in zip(maps, other, strict=True))
+    transposed = probabilities(network, cv2.transpose(image), **tiling)
+    return tuple((map_ + cv2.transpose(turned)) / 2.0 for map_, turned in zip(maps, transposed, strict=True))
 
 
 def starts(side, window, overlap):

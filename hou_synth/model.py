@@ -116,7 +116,9 @@ def model_folder(path):
     if (path / "saved_model.pb").is_file():
         return path
     if not versions:
-        raise ValueError(f"Expected a SavedModel folder, <name> or <name>/<version>. Received: {path}.")
+        run = ", a run: its model lies in saved_models, and train.export writes it anew"
+        about = run if (path / CONFIG).is_file() else ""
+        raise ValueError(f"Expected a SavedModel folder, <name> or <name>/<version>. Received: {path}{about}.")
     return max((p.parent for p in versions), key=lambda folder: int(folder.name))
 
 

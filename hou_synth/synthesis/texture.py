@@ -198,9 +198,9 @@ def _best_shifts(mask, free):
 def _find(number, here, shift, free):
     """Gives the pixels whose shift leads to no background, in place, the number of the first one that does."""
     left = np.flatnonzero(free.take(here + shift[number]) == 0)
-    for other in range(len(shift)):
-        number[left] = other
-        left = left[free.take(here[left] + shift[other]) == 0]
+    for candidate in range(len(shift)):
+        number[left] = candidate
+        left = left[free.take(here[left] + shift[candidate]) == 0]
 
 
 def _crossfaded(number, where, here, shift, free, deviation):

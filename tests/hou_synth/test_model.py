@@ -47,6 +47,12 @@ def test_no_model_under_a_path(path):
         hou_synth.load(path)
 
 
+def test_a_run_is_told_from_its_model(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="a run: its model lies in saved_models"):
+        hou_synth.load(tmp_path)
+
+
 def exported(folder, scale, name="images", offset=0.0):
     tf = pytest.importorskip("tensorflow")
 
