@@ -129,7 +129,11 @@ class Losses:
     alpha: float = number(1.0, "of the regularisation; paper")
     beta: float = number(1.0, "of the realism; paper")
     gamma: float = number(1e-7, "of the hard examples; paper")
-    realism: str = number("paper", "'paper': log(1 - D); 'release': -log D, summed over the logit map")
+    realism: str = number(
+        "summed",
+        "'paper': log(1 - D), D the mean over the logit map; 'summed': the same of every local logit, summed over the "
+        "map, as the release's rates want it, ours; 'release': -log D of every local logit, summed",
+    )
     weighting: str = number(
         "clip", "importance weights: 'clip', 'normalise', 'calibrate', 'none', 'shuffle'; ours beyond clip"
     )
@@ -151,6 +155,11 @@ class Schedule:
         22, "labelled patches in a task batch besides, where there are labelled images; release"
     )
     pool: int = number(4096, "refined patches kept; release 64000, which at 75x75 is 2.5 GB of memory")
+    history: str = number(
+        "refiner",
+        "what is put into the pool: 'refiner': batches of refiner updates, whole until it is full and then by half, "
+        "release; 'every': half a batch of every update, ours",
+    )
     optimizer: str = number("momentum", "'momentum': SGD 0.95 as in the release; 'adam'")
     refiner_rate: float = number(3e-6, "learning rates for losses summed over pixels; release")
     discriminator_rate: float = number(3e-5, "of the discriminator; release")
@@ -209,8 +218,9 @@ class Config:
 CHOICES = {
     "network": ("unet", "cnn"),
     "discriminator": ("paper", "release", "early"),
-    "realism": ("paper", "release"),
+    "realism": ("paper", "summed", "release"),
     "detection": ("centre", "core"),
+    "history": ("refiner", "every"),
     "optimizer": ("momentum", "adam"),
     "mixed_precision": ("float32", "bfloat16", "float16"),
     "weighting": ("clip", "normalise", "calibrate", "none", "shuffle"),
@@ -225,6 +235,8 @@ _WRITTEN = dataclasses.make_dataclass("Written", [("version", int), ("preset", s
 # Version 1 left fields out that were not there yet. They mean today's defaults but for these.
 _VERSION_1 = {
     "networks": {"refiner_size": 3, "grow_wide": False},
+    "losses": {"realism": "paper"},
+    "schedule": {"history": "every"},
     "instances": {"seed_area_max": 6400, "compactness": 1.0},
 }
 
@@ -325,6 +337,7 @@ _OUR_TRAINING = {
     "batch": 10,
     "labelled_batch": 10,  # as many as synthetic ones, which doubles the time of an update
     "pool": 1024,
+    "history": "every",
     "refiner_steps": 0,
     "discriminator_steps": 300,
     "adversarial_rounds": 150,

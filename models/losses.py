@@ -40,18 +40,20 @@ def realism(logits, form):
     """Adversarial loss of the refiner.
 
         paper:   L_real = log(1 - D(X, S))
+        summed:  L_real = sum_hw log(1 - sigmoid(logits_hw))      [ours: the paper's, of every local logit]
         release: L_real = - sum_hw log sigmoid(logits_hw)
 
     Args:
         logits: (b, h, w, 1) float32 discriminator output on refined patches.
-        form: "paper" or "release".
+        form: "paper", "summed" or "release".
 
     Returns:
         (b,) float32 nats.
     """
     if form == "paper":
         return tf.math.log(1.0 - real_probability(logits) + _EPSILON)
-    return tf.reduce_sum(tf.nn.softplus(-logits), axis=(1, 2, 3))
+    local = -tf.nn.softplus(logits) if form == "summed" else tf.nn.softplus(-logits)
+    return tf.reduce_sum(local, axis=(1, 2, 3))
 
 
 def refiner_loss(regularisation, realism, hard, alpha, beta, gamma):
@@ -76,13 +78,13 @@ def refiner_loss(regularisation, realism, hard, alpha, beta, gamma):
 def discrimination(real_logits, refined_logits, form):
     """Loss of the discriminator.
 
-        paper:   L_D = - log D(S', S) - log(1 - D(X, S))
-        release: the same cross-entropy for every local logit, summed over the map
+        paper:           L_D = - log D(S', S) - log(1 - D(X, S))
+        summed, release: the same cross-entropy for every local logit, summed over the map
 
     Args:
         real_logits: (b, h, w, 1) float32 on pairs of real patches.
         refined_logits: (b, h, w, 1) float32 on refined patches.
-        form: "paper" or "release".
+        form: "paper", "summed" or "release".
 
     Returns:
         (b,) float32 nats, at least 0.

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from hou_synth import config
 from models import losses
+
+FORMS = config.CHOICES["realism"]
 
 
 def logits(*probabilities):
@@ -23,9 +26,11 @@ def test_realism_by_hand():
     assert float(losses.realism(logits(0.2, 0.6), "paper")[0]) == pytest.approx(math.log(0.6), rel=1e-4)
     expected = -math.log(0.2) - math.log(0.6)
     assert float(losses.realism(logits(0.2, 0.6), "release")[0]) == pytest.approx(expected, rel=1e-4)
+    expected = math.log(0.8) + math.log(0.4)
+    assert float(losses.realism(logits(0.2, 0.6), "summed")[0]) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("form", ["paper", "release"])
+@pytest.mark.parametrize("form", FORMS)
 def test_realism_falls_when_patches_look_real(form):
     values = [float(losses.realism(logits(p, p), form)[0]) for p in (0.1, 0.5, 0.9)]
     assert values == sorted(values, reverse=True)
@@ -34,12 +39,27 @@ def test_realism_falls_when_patches_look_real(form):
 def test_discrimination_by_hand():
     value = losses.discrimination(logits(0.8, 0.6), logits(0.1, 0.3), "paper")
     assert float(value[0]) == pytest.approx(-math.log(0.7) - math.log(0.8), rel=1e-4)
-    value = losses.discrimination(logits(0.8, 0.6), logits(0.1, 0.3), "release")
     expected = -math.log(0.8) - math.log(0.6) - math.log(0.9) - math.log(0.7)
-    assert float(value[0]) == pytest.approx(expected, rel=1e-4)
+    for form in ("summed", "release"):
+        value = losses.discrimination(logits(0.8, 0.6), logits(0.1, 0.3), form)
+        assert float(value[0]) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("form", ["paper", "release"])
+def test_gradients_of_the_sums_do_not_shrink_with_the_map():
+    """Real logits of 0: each of n has a slope of sigmoid(0) - 1 in the sums, a share of -1/2 with D their mean."""
+    for count in (1, 9, 100):
+        slopes = {}
+        for form in FORMS:
+            undecided = tf.zeros((1, 1, count, 1))
+            with tf.GradientTape() as tape:
+                tape.watch(undecided)
+                value = losses.discrimination(undecided, tf.zeros((1, 1, count, 1)), form)
+            slopes[form] = float(tf.reduce_sum(tape.gradient(value, undecided)))
+        assert slopes["summed"] == slopes["release"] == pytest.approx(-count / 2)
+        assert slopes["paper"] == pytest.approx(-1 / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_losses_stay_finite_for_certain_discriminators(form):
     sure = tf.constant([200.0, -200.0], shape=(2, 1, 1, 1))
     with tf.GradientTape() as tape:

@@ -46,6 +46,17 @@ class Pool(tf.Module):
             layer.scatter_nd_update(places, patches[name])
         self.size.assign(tf.cast(tf.minimum(size + count, self.capacity), tf.int64))
 
+    def add(self, patches, seed):
+        """Keeps a batch: the whole of it until the pool is full, its first half from then on [release].
+
+        Args:
+            patches: as for `put`.
+            seed: as for `put`.
+        """
+        half = {name: tensor[: tensor.shape[0] // 2] for name, tensor in patches.items()}
+        full = self.size >= self.capacity
+        tf.cond(full, lambda: self.put(half, seed), lambda: self.put(patches, seed))
+
     def draw(self, count, seed):
         """Random patches of the pool, which must not be empty.
 

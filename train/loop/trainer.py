@@ -118,7 +118,7 @@ class UniversalTrainer(TaskTrainer):
             scaled = self.refiner_optimizer.scale_loss(loss)
         self._apply(tape, scaled, self.refiner, self.refiner_optimizer)
         if fill:
-            self._keep(refined, batch, slice(None, batch["image"].shape[0] // 2))
+            self._keep(refined, batch)
         return replicas.summed({"refiner_loss": loss, "regularisation": near, "realism": real, "hard": hard})
 
     def discriminate_step(self, batch, fill=True):
@@ -203,11 +203,15 @@ class UniversalTrainer(TaskTrainer):
         weights = tf.concat([weights, tf.ones(tf.shape(real)[0])], 0)
         return tf.concat([images, signed(real)], 0), tf.concat([target, known], 0), weights
 
-    def _keep(self, refined, batch, rows):
-        """Puts some rows of a refined batch, of which every replica has its share, into the pool."""
+    def _keep(self, refined, batch):
+        """Puts a batch of a refiner update, of which every replica has its share, or half of it into the pool."""
         images = replicas.gathered(unsigned(refined))
         kept = {"image": images, "reference": batch["reference"], "target": batch["target"]}
-        replicas.once(self.pool.put, {name: tensor[rows] for name, tensor in kept.items()}, self._seed(3))
+        if self.config.schedule.history == "refiner":
+            replicas.once(self.pool.add, kept, self._seed(3))
+        else:
+            half = batch["image"].shape[0] // 2
+            replicas.once(self.pool.put, {name: tensor[:half] for name, tensor in kept.items()}, self._seed(3))
 
     def mixed(self, batch, fill):
         """A batch that is half freshly refined and half drawn from the history [release].
@@ -217,7 +221,7 @@ class UniversalTrainer(TaskTrainer):
 
         Args:
             batch: dict of uint8 tensors.
-            fill: whether the fresh half is kept in the history.
+            fill: whether the fresh half is kept in the history, if every update fills it.
 
         Returns:
             dict of `image` (refined), `reference` and `target`, uint8.
@@ -231,7 +235,7 @@ class UniversalTrainer(TaskTrainer):
             lambda: self.pool.draw(batch["image"].shape[0] - half, self._seed(4)),
             lambda: self._refined(batch, slice(half, None), alone=True),
         )
-        if fill:
+        if fill and self.config.schedule.history == "every":
             replicas.once(self.pool.put, fresh, self._seed(5))
         return {name: tf.concat([fresh[name], rest[name]], 0) for name in fresh}
 

@@ -31,6 +31,16 @@ def test_a_full_pool_is_overwritten_at_random_places():
     assert len(values) == 4 and set(values) & {8, 9} and set(values) & {1, 2, 3, 4}
 
 
+def test_whole_batches_fill_the_pool_and_halves_of_them_overwrite_it():
+    pool = Pool(5, 4)
+    pool.add(patches(1, 2, 3, 4), (0, 0))
+    assert kept(pool) == [1, 2, 3, 4]
+    pool.add(patches(5, 6, 7, 8), (0, 1))  # the last of them from the front on
+    assert kept(pool) == [4, 5, 6, 7, 8]
+    pool.add(patches(10, 11, 12, 13), (0, 2))
+    assert len(set(kept(pool)) & {4, 5, 6, 7, 8}) == 3 and set(kept(pool)) >= {10, 11}
+
+
 def test_image_reference_and_truth_stay_together():
     pool = Pool(6, 4)
     pool.put(patches(1, 2, 3, 4, 5, 6), (0, 0))

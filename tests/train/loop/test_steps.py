@@ -125,11 +125,13 @@ def near_slope(synthetic, refined):
 
 
 def real_slope(trainer, refined, reference, form):
-    """d/dX of log(1 - D), D the mean of the local sigmoids; or of - sum log sigmoid(z)."""
+    """d/dX of log(1 - D), D the mean of the local sigmoids; of sum log(1 - sigmoid(z)); or of - sum log sigmoid(z)."""
     logits, kernel = score(trainer, refined, reference)
     local = sigmoid(logits)
     if form == "release":
         slope = local - 1
+    elif form == "summed":
+        slope = -local
     else:
         slope = -local * (1 - local) / PIXELS / (1 - local.mean(1, keepdims=True) + EPSILON)
     return slope[..., None] * kernel[:3, 0]
@@ -141,7 +143,7 @@ def task_slope(trainer, refined, batch):
     return around() * (sigmoid(refined @ kernel + bias) - bits(batch)), kernel
 
 
-@pytest.mark.parametrize("form", ["paper", "release"])
+@pytest.mark.parametrize("form", config.CHOICES["realism"])
 @pytest.mark.parametrize(
     "alpha,beta,gamma", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (2.0, 0.3, 0.01)], ids=["near", "real", "hard", "all"]
 )
@@ -161,7 +163,7 @@ def test_refiner_step_by_hand(linear, batch, form, alpha, beta, gamma):
     assert np.allclose(offset, slope.sum((0, 1)), rtol=1e-3, atol=2e-6 + 1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("form", ["paper", "release"])
+@pytest.mark.parametrize("form", config.CHOICES["realism"])
 def test_discriminator_step_by_hand(linear, batch, form):
     """L_D = - log D(S', S) - log(1 - D(X, S)), the mean over the pairs; or the same for each local logit."""
     trainer = linear(realism=form, seed=1)
@@ -178,7 +180,7 @@ def test_discriminator_step_by_hand(linear, batch, form):
     for inputs, real in ((np.concatenate([one, two], -1), True), (np.concatenate([refined, reference], -1), False)):
         local = sigmoid(inputs @ before[0] + before[1])
         mean = local.mean(1, keepdims=True)
-        if form == "release":
+        if form != "paper":
             slope = local - float(real)
         else:
             within = local * (1 - local) / PIXELS

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from hou_synth import config
 from train.loop import task_trainer as module
+from train.loop.pool import CHANNELS, Pool
 from train.loop.trainer import UniversalTrainer
 
 TINY = {
@@ -153,6 +154,29 @@ def test_history_is_mixed_in_half_and_half():
     assert (again["image"][2:].numpy() == 77).all()
 
 
+@pytest.mark.parametrize(("history", "rows"), [("refiner", (4, 0, 0)), ("every", (2, 2, 2))])
+def test_what_each_update_puts_into_the_pool(history, rows):
+    """The refiner's whole batch of 4 alone, or the fresh half of every one."""
+    trainer, data = tiny(batch=4, pool=32, history=history), batches(3, batch=4)
+    for number, step in enumerate((trainer.refine_step, trainer.discriminate_step, trainer.segment_step)):
+        step({name: tensor[number] for name, tensor in data.items()})
+    expected = np.concatenate([data["reference"][number][:count] for number, count in enumerate(rows)])
+    assert int(trainer.pool.size) == len(expected)
+    assert (trainer.pool.layers["reference"].numpy()[: len(expected)] == expected).all()
+
+
+def test_only_refiner_updates_put_patches_into_a_full_pool_of_the_release():
+    trainer, batch = tiny(history="refiner", pool=2), first(batches(1))
+    trainer.refine_step(batch)
+    held = {name: layer.numpy() for name, layer in trainer.pool.layers.items()}
+    trainer.discriminate_step(first(batches(1, 1)))
+    trainer.segment_step(first(batches(1, 1)))
+    assert all((held[name] == layer.numpy()).all() for name, layer in trainer.pool.layers.items())
+    trainer.refine_step(first(batches(1, 2)))
+    changed_places = (held["reference"] != trainer.pool.layers["reference"].numpy()).any((1, 2, 3))
+    assert changed_places.sum() == 1
+
+
 def test_pool_is_left_alone_when_it_is_not_to_be_filled():
     trainer = tiny()
     trainer.refine_step(first(batches(1)), False)
@@ -197,6 +221,16 @@ def test_a_round_runs_under_xla(updates):
     trainer.compile(updates=updates, jit_compile=True)
     values = tf.function(trainer.train_step, jit_compile=True)(batches(sum(updates)))
     assert all(np.isfinite(value) for value in values.values())
+
+
+def test_the_pool_of_the_release_fills_under_xla():
+    pool, new = Pool(3, 4), {name: tf.ones((2, 4, 4, count), tf.uint8) for name, count in CHANNELS.items()}
+    add = tf.function(pool.add, jit_compile=True, autograph=False)
+    sizes = []
+    for number in range(3):
+        add(new, tf.constant([0, number]))
+        sizes.append(int(pool.size))
+    assert sizes == [2, 3, 3]
 
 
 @pytest.mark.parametrize("name", ["momentum", "adam"])
