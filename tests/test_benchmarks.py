@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from benchmarks import instances, serving, shortcuts, steps, synthesis, training
+from benchmarks import adversarial, instances, serving, shortcuts, steps, synthesis, training
 from data import tiles
 from hou_synth import config, inference
 from models.task import task
@@ -155,3 +155,12 @@ def test_serving_asks_for_what_it_lacks(served, tmp_path, capsys):
     assert "Expected --run" in said and "task.keras" in said
     with pytest.raises(ValueError, match="warm-up requests"):
         serving.warm_up(None, tmp_path)
+
+
+def test_a_discriminator_is_judged_before_and_after_its_updates(bank, capsys):
+    settings = config.preset("quick", patch=64, batch=2, pool=2, unet_widths=(4, 8), unet_down=(1, 1), unet_up=(1,))
+    adversarial.learn(bank, settings, 2, 2)
+    before, after = ([float(v) for v in line.split()[1:]] for line in capsys.readouterr().out.splitlines())
+    assert before[:2] == [0, 0] and after[0] == 2 and after[1] > 0
+    for _, _, accuracy, gradient, real, initial, low, high, order in (before, after):
+        assert 0 <= accuracy <= 1 and 0 <= order <= 1 and gradient > 0 and real > 0 and low <= initial <= high
