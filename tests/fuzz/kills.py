@@ -102,8 +102,8 @@ JOBS = (
 )
 
 
-def prepared(folder):
-    """Inputs of the jobs: tiles of tissue with nuclei, and a slide of them."""
+def prepare(folder):
+    """Writes the inputs of the jobs: tiles of tissue with nuclei, and a slide of them; returns 0."""
     (folder / "tiles/lung").mkdir(parents=True)
     parts = list(tissue.tiles().values())[:6]
     for number, image in enumerate(parts):
@@ -113,20 +113,20 @@ def prepared(folder):
         for level, factor in enumerate((1, 0.5)):
             pixels = cv2.resize(whole, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
             file.write(pixels, tile=(256, 256), photometric="rgb", subfiletype=level)
-    return folder
+    return 0
 
 
-def started(job, inputs, out):
-    """Process id of a start of a job; what it tells goes to `log` beside its inputs."""
+def started(function, folder, *arguments):
+    """Process id of a fork that calls a function with a folder; what it tells goes to `log` in the folder."""
     child = os.fork()
     if child:
         return child
-    log = os.open(inputs / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    log = os.open(folder / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     code = 1
     try:
-        code = job.start(inputs, out)
+        code = function(folder, *arguments)
     except BaseException as error:
         print(f"Traceback: {error!r}", file=sys.stderr, flush=True)
     finally:
@@ -151,7 +151,7 @@ def whole(job, inputs, out):
         SystemExit: if it fails.
     """
     out.mkdir(exist_ok=True)
-    code = ended(started(job, inputs, out))
+    code = ended(started(job.start, inputs, out))
     if code != 0:
         sys.exit(f"{job.name}: exit code {code}\n{(inputs / 'log').read_text()[-2000:]}")
     return job.result(out)
@@ -169,7 +169,7 @@ def killed(job, inputs, folder, kills, random):
     out = folder / "killed"
     while count < kills:
         out.mkdir(exist_ok=True)
-        child = started(job, inputs, out)
+        child = started(job.start, inputs, out)
         if ended(child, random.uniform(0, duration)) is None:
             os.kill(child, signal.SIGKILL)
             ended(child)
@@ -221,7 +221,7 @@ def filled(job, inputs, folder):
         for share in FILLED:
             resize(int(share * size) + 4096)
             out.mkdir(exist_ok=True)
-            code = ended(started(job, inputs, out))
+            code = ended(started(job.start, inputs, out))
             told = (inputs / "log").read_text()
             if code not in (0, 2) or "Traceback" in told:
                 sys.exit(f"{job.name}: exit code {code} on a full file system\n{told[-2000:]}")
@@ -242,7 +242,9 @@ def main(argv=None):
     for job in (job for job in JOBS if job.name in args.jobs):
         with tempfile.TemporaryDirectory(prefix="kills-") as folder:
             folder = pathlib.Path(folder)
-            inputs = prepared(folder / "inputs")
+            inputs = folder / "inputs"
+            inputs.mkdir()
+            ended(started(prepare, inputs))  # threads of this process would not be in its forks
             finished = killed(job, inputs, folder, args.kills, np.random.default_rng(args.seed))
             try:
                 full = filled(job, inputs, folder)
