@@ -28,6 +28,7 @@ class Synthesis:
     count_spread: float = number(40.0, "standard deviation of the count on 460x460; release")
     count_max: int = number(256, "most nuclei on 460x460; release")
     density_unit: float = number(0.06, "share of pixels above Otsu that is density 1; release")
+    density: float = number(0.0, "if positive, density of every patch; release 1, as its program overwrites its own")
     empty_probability: float = number(0.10, "of no nucleus at all when the density is at most 1; release")
     crowd: float = number(0.0, "probability of a patch that is crowded with small nuclei; ours")
     radius_low: float = number(8.5, "nuclear radius before the size bias; release")
@@ -49,6 +50,10 @@ class Synthesis:
     overlap: float = number(0.15, "largest covered share of a new nucleus; release (the paper: 'a number of pixels')")
     redraws: int = number(50, "attempts for one nucleus; release")
     drawn_area_min: int = number(47, "smallest nucleus in square pixels; release")
+    tissue_redraws: int = number(
+        0, "if positive, nuclei lie wholly on tissue, and so often one is redrawn until it does; release 500"
+    )
+    whole_centres: bool = number(False, "centres are those of nuclei before their patch is cut out; release")
     cell: int = number(35, "side of a cell of the tissue grid; release 460/13")
     tissue_std: float = number(8.0, "least mean channel std of a tissue cell, in grey levels; release")
     super_factor: float = number(1.08, "super-segmentation takes this times Otsu's share of pixels; release")
@@ -76,6 +81,9 @@ class Synthesis:
     clear_large: float = number(52.0, "... at most this percentile of a large one; release 10 + U(0, 42)")
     area_small: float = number(800.0, "mean nuclear area below which nuclei are small; release")
     area_large: float = number(2400.0, "and above which they are large; release")
+    area_accumulated: bool = number(
+        False, "that mean adds up the area of all nuclei so far, which makes most patches large; release"
+    )
     vesicular: float = number(0.0, "if chromatin: share of nuclei with a pale centre behind a dark rim; ours")
     vesicular_area: float = number(150.0, "if they are larger than this; ours")
     chromatin: float = number(
@@ -87,6 +95,9 @@ class Synthesis:
     blur_max: int = number(9, "largest kernel of the boundary blur; release 3..9")
     blur_local: float = number(0.0, "probability that two rectangles get their own 5x5 blur; release 0.85")
     distractors: int = number(0, "at most this many small dark shapes on 460x460, background in the truth; release 99")
+    distractor_low: float = number(1.2, "their radius; ours (release 6, before the transform)")
+    distractor_high: float = number(3.5, "and at most; ours (release 11)")
+    distractor_kept: float = number(0.0, "if positive, share of their pixels that is painted; release 0.15")
     between: int = number(0, "at most this many blurred polygons of an in-between colour; release 4")
     haze: float = number(0.0, "most of the nuclear density that lies on the background as a smooth haze; ours")
     halo: float = number(0.0, "and around the nuclei; ours")
@@ -247,7 +258,14 @@ _RELEASE_SYNTHESIS = {
     "smoothing": 0.0,
     "super_grow": 0,
     "blur_local": 0.85,
+    "density": 1.0,
+    "tissue_redraws": 500,
+    "whole_centres": True,
+    "area_accumulated": True,
     "distractors": 99,
+    "distractor_low": 6.0,
+    "distractor_high": 11.0,
+    "distractor_kept": 0.15,
     "between": 4,
 }
 

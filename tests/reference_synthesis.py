@@ -35,13 +35,16 @@ def initial(random, source, config):
     """I = A M + B (1 - M): A nuclear texture, B background, M blurred mask with cleared interiors."""
     side = len(source.background)
     canvas = side + 2 * config.margin
-    density, largest = crowded(random, source.density, config)
+    own = config.density or source.density
+    density, largest = crowded(random, own, config)
     count = number_of_nuclei(random, canvas, density, config)
-    bias = min(size_bias(random, source.density, config), largest)
-    labels, overlap = instance_mask(random, canvas, count, bias, source, config)
-    labels = renumbered(labels[config.margin : config.margin + side, config.margin : config.margin + side])
+    bias = min(size_bias(random, own, config), largest)
+    draw = mask_on_tissue if config.tissue_redraws else instance_mask
+    whole, overlap = draw(random, canvas, count, bias, source, config)
+    patch = slice(config.margin, config.margin + side)
+    labels = renumbered(whole[patch, patch])
     edge = contours(labels)
-    background = distracted(random, jittered(random, source.background, config), source.colour, config)
+    background = distracted(random, jittered(random, source.background, config), source, config)
     if config.haze or config.halo:
         background = hazed(random, background, labels, source.colour, config)
     texture = nuclear_texture(random, labels, edge, source, config)
@@ -53,7 +56,8 @@ def initial(random, source, config):
     if config.camera:
         image = photographed(random, image, config.camera)
     image = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-    return PlainPatch(image=image, labels=labels, centres=centres(labels), contours=edge, overlap=overlap)
+    marked = centres(renumbered(whole))[patch, patch] if config.whole_centres else centres(labels)
+    return PlainPatch(image=image, labels=labels, centres=marked, contours=edge, overlap=overlap)
 
 
 # Row "number of nuclei"
@@ -67,10 +71,14 @@ def crowded(random, density, config):
 
 
 def number_of_nuclei(random, canvas, density, config):
-    """N = clip(Normal(20 + 30 d, 40), 0, 256) on 460x460, scaled by area and rounded up or down at random."""
+    """N = clip(Normal(20 + 30 d, 40), 0, 256) on 460x460, scaled by area and rounded up or down at random.
+
+    Where the density is the program's, N is cut to a whole number first.
+    """
     if density <= 1 and random.random() < config.empty_probability:
         return 0
     number = random.normal(config.count_base + config.count_density * density, config.count_spread)
+    number = int(number) if config.density else number
     number = min(max(number, 0), config.count_max) * (canvas / RELEASE_CANVAS) ** 2
     return math.floor(number + random.random())
 
@@ -190,6 +198,70 @@ def instance_mask(random, canvas, count, bias, source, config):
     return labels, float(np.mean(shares)) if shares else math.nan
 
 
+def mask_on_tissue(random, canvas, count, bias, source, config):
+    """As `instance_mask`, drawn as the authors' program does.
+
+    Nuclei of whole radii lie anywhere on a larger canvas, of which a bilinear quadrilateral is seen. One under 47
+    pixels or with a pixel off tissue is redrawn up to 500 times, and after that one of over 15 % covered is, up to 50
+    times; whatever came last stays.
+    """
+    labels, shares = np.zeros((canvas, canvas), np.uint16), []
+    tissue, view = tissue_of_background(source.background, config), bilinear_view(random, canvas, config)
+    spikiness = config.spikiness_low, config.spikiness_high
+    for number in range(1, count + 1):
+        for _ in range(config.redraws + 1):
+            for _ in range(config.tissue_redraws if tissue.any() else 1):
+                radius = int(nuclear_radius(random, bias, config))
+                mask = through(view, polygon(random, radius, spikiness, config), random, canvas, config)
+                if mask.sum() >= config.drawn_area_min and not (mask & ~tissue).any():
+                    break
+            covered = (mask & (labels > 0)).sum()
+            if covered <= config.overlap * mask.sum():
+                break
+        if mask.any():
+            shares.append(covered / mask.sum())
+        labels[mask & (labels == 0)] = number
+    return labels, float(np.mean(shares)) if shares else math.nan
+
+
+def tissue_of_background(background, config):
+    """Pixels, on the canvas, of cells whose mean channel std is at least 8; beyond the patch it is mirrored."""
+    canvas = len(background) + 2 * config.margin
+    cells = math.ceil(canvas / config.cell)
+    after = cells * config.cell - len(background) - config.margin
+    wide = np.pad(background.astype(float), ((config.margin, after), (config.margin, after), (0, 0)), "symmetric")
+    tissue = np.zeros(wide.shape[:2], bool)
+    for top in range(0, len(wide), config.cell):
+        for left in range(0, len(wide), config.cell):
+            cell = slice(top, top + config.cell), slice(left, left + config.cell)
+            tissue[cell] = wide[cell].std((0, 1)).mean() >= config.tissue_std
+    return tissue[:canvas, :canvas]
+
+
+def bilinear_view(random, canvas, config):
+    """Place (x, y) on the larger canvas of every pixel of the canvas, two (canvas, canvas) arrays of whole numbers."""
+    move = config.quadrilateral * canvas
+    large = canvas + move
+    corners = np.array([(0, 0), (large, 0), (0, large), (large, large)], float)
+    corners += np.array([(1, 1), (-1, 1), (1, -1), (-1, -1)]) * random.uniform(0, move, (4, 2))
+    along = (np.arange(canvas) + 0.5) / canvas
+    u, v = along[None, :, None], along[:, None, None]
+    upper = (1 - u) * corners[0] + u * corners[1]
+    lower = (1 - u) * corners[2] + u * corners[3]
+    places = ((1 - v) * upper + v * lower).astype(int)
+    return places[..., 0], places[..., 1]
+
+
+def through(view, shape, random, canvas, config):
+    """Mask, on the canvas, of a polygon that lies anywhere on the larger canvas."""
+    large = math.ceil(canvas * (1 + config.quadrilateral)) + 1
+    points = np.floor(shape + random.uniform(0, canvas * (1 + config.quadrilateral), 2)).astype(np.int32)
+    mask = np.zeros((large, large), np.uint8)
+    cv2.fillPoly(mask, [points], 1)
+    x, y = view
+    return mask[y, x] > 0
+
+
 def renumbered(labels):
     """Labels 1 to n without gaps, in the same order."""
     result = np.zeros_like(labels)
@@ -212,19 +284,46 @@ def jittered(random, background, config):
     return result
 
 
-def distracted(random, background, colour, config):
+def distracted(random, background, source, config):
     """Background with 0 to 4 blurred in-between polygons and 0 to 99 broken stars on 460x460."""
-    side = len(background)
+    side, colour = len(background), source.colour
     share = (side / RELEASE_CANVAS) ** 2
     number = math.floor(random.integers(config.between + 1) * share + random.random()) if config.between else 0
     paint = painted(random, side, number, (8, 16), (0.1, 0.3), config)
     paint = random.uniform(0.25, 0.5) * ndimage.gaussian_filter(paint, random.uniform(2, 4), mode="mirror")
     background = paint[..., None] * colour + (1 - paint[..., None]) * background
+    if config.distractor_kept:
+        return starred(random, background, source, config)
     number = math.floor(random.integers(config.distractors + 1) * share + random.random()) if config.distractors else 0
-    paint = painted(random, side, number, (1.2, 3.5), (0.3, 0.7), config)
+    paint = painted(random, side, number, (config.distractor_low, config.distractor_high), (0.3, 0.7), config)
     paint[random.random((side, side)) < random.uniform(0, 0.15)] = 0
     paint = ndimage.gaussian_filter(paint, random.uniform(0.5, 1), mode="mirror")
     return paint[..., None] * colour + (1 - paint[..., None]) * background
+
+
+def starred(random, background, source, config):
+    """Background with stars, each through a quadrilateral of its own; 15 % of a salted texture's pixels are kept."""
+    side = len(background)
+    canvas = side + 2 * config.margin
+    number = math.floor(random.integers(config.distractors + 1) * (canvas / RELEASE_CANVAS) ** 2 + random.random())
+    ragged = dataclasses.replace(config, vertices_low=40, vertices_high=40, smoothing=0.0)
+    mask = np.zeros((canvas, canvas), bool)
+    for _ in range(number):
+        view, star = bilinear_view(random, canvas, config), np.zeros_like(mask)
+        while not star.any():
+            radius = random.uniform(config.distractor_low, config.distractor_high)
+            star = through(view, polygon(random, radius, (1, 1), ragged), random, canvas, config)
+        mask |= star
+    patch = slice(config.margin, config.margin + side)
+    salted = source.eosin / 255 + random.uniform(0.2, 0.5) * random.uniform(0, 1, (side, side))
+    kept = mask[patch, patch] & (salted > np.percentile(salted, 100 - 100 * config.distractor_kept))
+    size = random.choice((3, 5), p=(0.6, 0.4))
+    kept = ndimage.correlate(kept.astype(float), random_kernel(random, size), mode="mirror")
+    result, texture = np.empty(background.shape), source.eosin / 255 * config.eosin_top
+    for channel in range(3):
+        paint = texture * source.colour[channel] * random.uniform(0.91, 1.09) + random.uniform(-6, 6)
+        result[..., channel] = kept * paint + (1 - kept) * background[..., channel]
+    return result
 
 
 def hazed(random, background, labels, colour, config):
@@ -365,10 +464,24 @@ def cleared(random, labels, edge, texture, config):
 
 def clearing(random, labels, config):
     """Percentile of the texture under which nuclei are cleared: U(0, 15), 10 + U(0, 42) if they are large, or a mix."""
+    if config.area_accumulated:
+        return clearing_of_the_program(random, labels, config)
     mean = (labels > 0).sum() / max(labels.max(), 1)
     large_share = min(max((mean - config.area_small) / (config.area_large - config.area_small), 0), 1)
     small, large = random.uniform(0, config.clear_small), random.uniform(config.clear_base, config.clear_large)
     return large_share * large + (1 - large_share) * small
+
+
+def clearing_of_the_program(random, labels, config):
+    """Its percentile: the mean over the nuclei, in order, of the area of all so far, on the canvas, decides."""
+    areas = [(labels > 0)[labels <= nucleus].sum() for nucleus in range(1, labels.max() + 1)]
+    canvas_share = (len(labels) + 2 * config.margin) ** 2 / len(labels) ** 2
+    mean = np.mean(areas) * canvas_share if areas else 0
+    if mean > config.area_large:
+        return random.uniform(config.clear_base, config.clear_large)
+    if mean < config.area_small or random.random() < 0.4:
+        return random.uniform(0, config.clear_small)
+    return random.uniform(0, config.clear_large - config.clear_base)
 
 
 def parted(random, labels, opacity, config):

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from benchmarks import adversarial, instances, serving, shortcuts, steps, synthesis, training
+from benchmarks import adversarial, instances, release, serving, shortcuts, steps, synthesis, training
 from data import tiles
 from hou_synth import config, inference
+from hou_synth.io import files
 from models.task import task
 from train.serving import signatures, warmup
 
@@ -164,3 +165,22 @@ def test_a_discriminator_is_judged_before_and_after_its_updates(bank, capsys):
     assert before[:2] == [0, 0] and after[0] == 2 and after[1] > 0
     for _, _, accuracy, gradient, real, initial, low, high, order in (before, after):
         assert 0 <= accuracy <= 1 and 0 <= order <= 1 and gradient > 0 and real > 0 and low <= initial <= high
+
+
+def test_release_compares_shipped_patches_with_ours(tmp_path, capsys):
+    for folder in ("image", "mask"):
+        (tmp_path / folder).mkdir()
+    image, mask = np.full((64, 64, 3), 200, np.uint8), np.zeros((64, 64, 3), np.uint8)
+    image[10:20, 10:20], mask[10:20, 10:20], mask[15, 15] = 50, 1, 5
+    for number, pair in enumerate([(image, mask), (image, 0 * mask)]):
+        for folder, pixels in zip(("image", "mask"), pair, strict=True):
+            files.write_png(tmp_path / folder / f"{number}.png", pixels)
+    sheet = ["--sheet", str(tmp_path / "sheet.png")]
+    assert release.main(["--examples", str(tmp_path), "--count", "30", *sheet]) == 0
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:])
+    shown = {name: row.split()[0] for name, row in rows.items()}
+    assert shown["nuclei, mean"] == "0.500" and shown["empty patches"] == "0.500"
+    assert shown["area of a nucleus, mean"] == "100.000" and shown["contrast in grey levels, mean"] == "150.000"
+    assert (tmp_path / "sheet.png").stat().st_size > 0
+    assert release.main(["--examples", str(tmp_path / "mask")]) == 2
+    assert "Expected patches in" in capsys.readouterr().err

@@ -1,14 +1,18 @@
 """Background of a patch: tissue without nuclei, jittered, hazy, with things that are no nuclei."""
 
+import dataclasses
 import math
 
 import cv2
 import numpy as np
 
 from hou_synth.synthesis import polygons
+from hou_synth.synthesis.interior import random_kernel
 from hou_synth.synthesis.stain import haematoxylin_shift
 
 RELEASE_AREA = 460 * 460  # canvas on which the release counts its nuclei and distractors
+STAR_TRIES = 10  # places of a star, of which the first that is seen is taken; release 100
+STAR_BLURS = 3, 3, 3, 5, 5  # kernels on the stars' specks; release (7 in 2 % left out)
 
 
 def jittered(random, background, config):
@@ -76,7 +80,8 @@ def distracted(random, background, colour, config):
     )
     if number + stars == 0:
         return background
-    radii = np.concatenate([random.uniform(8, 16, number), random.uniform(1.2, 3.5, stars)]).astype(np.float32)
+    own = (8, 16, number), (config.distractor_low, config.distractor_high, stars)
+    radii = np.concatenate([random.uniform(*each) for each in own]).astype(np.float32)
     star = np.arange(number + stars)[:, None] >= number
     spikiness = np.where(star, np.float32(0.3), np.float32(0.1)), np.where(star, np.float32(0.7), np.float32(0.3))
     places = random.random((len(radii), 1, 2), np.float32) * side
@@ -92,6 +97,50 @@ def distracted(random, background, colour, config):
     pixels, keep = background.reshape(-1, 3), keep.take(touched)[:, None]
     pixels[touched] = keep * pixels.take(touched, axis=0) + (1.0 - keep) * colour
     return background
+
+
+def starred(random, background, texture, colour, config):
+    """Background with the darkest or brightest specks of ragged stars, which are no nuclei [release].
+
+    Each star has its own quadrilateral. Of its pixels stay those where a texture with strong salt noise is highest.
+
+    Args:
+        random: `numpy.random.Generator`.
+        background: (s, s, 3) float32 grey levels.
+        texture: (s, s) uint8 eosin, which also paints the stars.
+        colour: (3,) float32 nuclear colour.
+        config: `Synthesis`.
+
+    Returns:
+        (s, s, 3) float32.
+    """
+    side = len(background)
+    canvas = side + 2 * config.margin
+    number = int(random.integers(config.distractors + 1) * (canvas * canvas / RELEASE_AREA) + random.random())
+    if number == 0:
+        return background
+    mask = np.zeros((side, side), np.uint8)
+    cv2.fillPoly(mask, list(_stars(random, number, canvas, config) - config.margin), 1)
+    salt = np.frombuffer(random.bytes(side * side), np.uint8).reshape(side, side)
+    salted = texture + np.float32(random.uniform(0.2, 0.5)) * salt
+    kept = mask.view(bool) & (salted > np.quantile(salted, 1.0 - config.distractor_kept))
+    kernel = random_kernel(random, STAR_BLURS[int(random.integers(len(STAR_BLURS)))])
+    opacity = cv2.filter2D(kept.astype(np.float32), -1, kernel)[..., None]
+    tone = colour * random.uniform(0.91, 1.09, 3) * (config.eosin_top / 255.0)
+    paint = texture[..., None] * tone.astype(np.float32) + random.uniform(-6.0, 6.0, 3).astype(np.float32)
+    return background * (1.0 - opacity) + paint * opacity
+
+
+def _stars(random, number, canvas, config):
+    """(number, p, 2) int32 outlines of stars that lie at least partly on the canvas."""
+    ragged = dataclasses.replace(config, vertices_low=40, vertices_high=40, smoothing=0.0)
+    tries = number * STAR_TRIES
+    radii = random.uniform(config.distractor_low, config.distractor_high, tries).astype(np.float32)
+    places = random.random((tries, 1, 2)) * canvas * (1.0 + config.quadrilateral)
+    views = polygons.bilinear(random, canvas, number, config).repeat(STAR_TRIES, axis=0)
+    points = polygons.seen(polygons.outlines(random, radii, ragged, (1.0, 1.0)) + places, views, canvas)
+    visible = ((points >= 0) & (points < canvas)).all(-1).any(-1).reshape(number, STAR_TRIES)
+    return points.reshape(number, STAR_TRIES, -1, 2)[np.arange(number), visible.argmax(axis=1)]
 
 
 def _painted(outlines, side, sigma, broken=None):

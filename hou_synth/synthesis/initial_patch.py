@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from hou_synth.synthesis import background, camera, interior, polygons
+from hou_synth.synthesis import background, camera, interior, polygons, texture
 from hou_synth.synthesis.background import RELEASE_AREA
 
 CROWDED = 4.0, 10.0  # density of a crowded patch; ours
@@ -64,7 +64,12 @@ def initial(random, source, config):
     Returns:
         A `Patch`.
     """
-    return painted(random, mask(random, source.background.shape[0], source, config), source, config)
+    whole = _canvas_mask(random, source.background.shape[0], source, config)
+    patch = painted(random, _cut(whole, config), source, config)
+    if not config.whole_centres:
+        return patch
+    inner = slice(config.margin, len(whole) - config.margin)
+    return dataclasses.replace(patch, centres=centres(whole)[inner, inner])
 
 
 def painted(random, labels, source, config):
@@ -90,7 +95,11 @@ def painted(random, labels, source, config):
 def surroundings(random, labels, source, config):
     """Background of a patch, (s, s, 3) float32 in grey levels."""
     image = background.jittered(random, source.background, config)
-    image = background.distracted(random, image, source.colour, config)
+    if config.distractor_kept:
+        image = background.distracted(random, image, source.colour, dataclasses.replace(config, distractors=0))
+        image = background.starred(random, image, source.eosin, source.colour, config)
+    else:
+        image = background.distracted(random, image, source.colour, config)
     hazy = config.haze or config.halo
     return background.hazed(random, image, labels, source.colour, config) if hazy else image
 
@@ -116,30 +125,44 @@ def mask(random, side, source, config):
     Returns:
         (side, side) uint16, numbered 1 to n without gaps.
     """
+    return _cut(_canvas_mask(random, side, source, config), config)
+
+
+def _cut(whole, config):
+    """Patch in the middle of a canvas, its nuclei renumbered without gaps."""
+    inner = whole[config.margin : len(whole) - config.margin, config.margin : len(whole) - config.margin]
+    present = np.bincount(inner.ravel()) > 0
+    present[0] = False
+    return (np.cumsum(present, dtype=np.uint16) * present).take(inner)
+
+
+def _canvas_mask(random, side, source, config):
+    """Instance mask on the canvas of a patch."""
     canvas = side + 2 * config.margin
-    density, largest = source.density, math.inf
+    own = config.density or source.density
+    density, largest = own, math.inf
     if random.random() < config.crowd:
         density, largest = max(density, random.uniform(*CROWDED)), random.uniform(0.6, 1.0)
     count = _count(random, canvas, density, config)
-    spread = random.normal(config.size_bias + config.size_bias_density * source.density, config.size_bias_spread)
+    spread = random.normal(config.size_bias + config.size_bias_density * own, config.size_bias_spread)
     bias = min(max(spread, 0.4), largest)
 
     def radii(number):
         single = bias * random.uniform(config.radius_low, config.radius_high, number)
         return single * np.exp(config.size_spread * random.standard_normal(number)) if config.size_spread else single
 
-    labels = polygons.label_map(random, canvas, count, radii, source.cells, config)
-    inner = labels[config.margin : config.margin + side, config.margin : config.margin + side]
-    present = np.bincount(inner.ravel()) > 0
-    present[0] = False
-    return (np.cumsum(present, dtype=np.uint16) * present).take(inner)
+    if config.tissue_redraws:
+        tissue = texture.tissue_mask(source.background, config)
+        return polygons.wholly_on_tissue(random, count, radii, tissue, config)
+    return polygons.label_map(random, canvas, count, radii, source.cells, config)
 
 
 def _count(random, canvas, density, config):
-    """Number of nuclei: N = clip(round(Normal(20 + 30 d, 40)), 0, 256) on 460x460      [release]."""
+    """Number of nuclei: N = clip(int(Normal(20 + 30 d, 40)), 0, 256) on 460x460      [release]."""
     if density <= 1 and random.random() < config.empty_probability:
         return 0
     drawn = random.normal(config.count_base + config.count_density * density, config.count_spread)
+    drawn = math.floor(drawn) if config.density else drawn  # release
     scaled = np.clip(drawn, 0, config.count_max) * (canvas * canvas / RELEASE_AREA)
     return int(scaled + random.random())
 

@@ -9,6 +9,7 @@ _NOISE = np.linspace(-1, 1, 256, dtype=np.float32)[None, :, None] * np.float32([
 COARSE = 8  # pixels; ours
 STRONGEST = 25.0  # grey levels; standard deviation of the strongest fine structure in real nuclei; ours
 SQUARE = np.ones((3, 3), np.uint8)
+SMALL_SHARE = 0.4  # of the patches between small and large nuclei that are cleared as those of small ones; release
 
 
 def nuclear_texture(random, labels, edge, source, config):
@@ -192,11 +193,27 @@ def cleared(random, labels, edge, texture, config):
 
 def clearing_level(random, labels, config):
     """Rank of 255 under which the nuclei of a patch are cleared: it grows with their mean area [release]."""
+    if config.area_accumulated:
+        return round(2.56 * _released_percentile(random, labels, config))
     mean = cv2.countNonZero(labels) / max(int(labels.max()), 1)
     small = random.uniform(0, config.clear_small)
     most = random.uniform(config.clear_base, config.clear_large)
     mix = min(max((mean - config.area_small) / (config.area_large - config.area_small), 0.0), 1.0)
     return round(2.56 * ((1 - mix) * small + mix * most))
+
+
+def _released_percentile(random, labels, config):
+    """Percentile that is cleared, by the area of the nuclei so far, adding up from nucleus to nucleus [release].
+
+    Its mean over the nuclei, on the whole canvas, is what the program takes for their mean area.
+    """
+    covered = np.bincount(labels.ravel())[1:].cumsum()
+    mean = covered.mean() * (1.0 + 2.0 * config.margin / len(labels)) ** 2 if len(covered) else 0.0
+    if mean > config.area_large:
+        return random.uniform(config.clear_base, config.clear_large)
+    if mean < config.area_small or random.random() < SMALL_SHARE:
+        return random.uniform(0.0, config.clear_small)
+    return random.uniform(0.0, config.clear_large - config.clear_base)
 
 
 def opacities(random, labels, config):

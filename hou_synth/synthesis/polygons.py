@@ -202,6 +202,126 @@ def label_map(random, side, count, radii, tissue, config):
     return labels
 
 
+def bilinear(random, side, number, config):
+    """Random quadrilaterals that are mapped onto the canvas bilinearly, as Pillow's QUAD does [release].
+
+    The corners of a canvas of (1 + q) sides move inwards by U(0, q) sides.
+
+    Args:
+        random: `numpy.random.Generator`.
+        side: side of the canvas in pixels.
+        number: of quadrilaterals.
+        config: `Synthesis`.
+
+    Returns:
+        (number, 1, 4, 2) float64: origin, the two edges from there, and what is left at the opposite corner; x and y
+        on the larger canvas.
+    """
+    outer, reach = side * (1.0 + config.quadrilateral), side * config.quadrilateral
+    one, two, three, four = np.moveaxis(_UNIT * outer + _INWARD * random.random((number, 4, 2)) * reach, 1, 0)
+    return np.stack([one, two - one, four - one, one - two + three - four], axis=1)[:, None]
+
+
+def seen(points, quadrilaterals, side):
+    """Points of the larger canvas on the canvas, through the inverse of bilinear maps.
+
+    Args:
+        points: (n, p, 2) x and y on the larger canvas.
+        quadrilaterals: (1 or n, 1, 4, 2) from `bilinear`.
+        side: side of the canvas in pixels.
+
+    Returns:
+        (n, p, 2) int32 pixel coordinates; far away where a folded map shows no such point.
+    """
+    origin, along, down, twist = np.moveaxis(quadrilaterals, 2, 0)
+    offset = points - origin
+    constant, linear, square = _cross(offset, along), _cross(offset, twist) + _cross(along, down), _cross(twist, down)
+    root = linear * linear - 4.0 * square * constant
+    with np.errstate(divide="ignore", invalid="ignore"):
+        v = -2.0 * constant / (linear + np.sqrt(root))
+        edge = along + v[..., None] * twist
+        u = ((offset - v[..., None] * down) * edge).sum(-1) / (edge * edge).sum(-1)
+    result = np.nan_to_num(np.stack([u, v], axis=-1) * side, nan=FAR)
+    return np.floor(np.clip(result, -FAR, FAR)).astype(np.int32)
+
+
+def _cross(one, other):
+    return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
+
+
+def wholly_on_tissue(random, count, radii, tissue, config):
+    """Instance mask as the authors' program draws it [release].
+
+    Nuclei lie anywhere on a larger canvas and are seen through one quadrilateral. One is redrawn, up to
+    `config.tissue_redraws` times, until it is large enough and no pixel of it is off tissue, and all that again, up
+    to `config.redraws` times, until it overlaps little; the last one stays in any case.
+
+    Args:
+        random: `numpy.random.Generator`.
+        count: wanted number of nuclei.
+        radii: function from a number n to (n,) mean radii in pixels.
+        tissue: (side, side) bool, the canvas.
+        config: `Synthesis`.
+
+    Returns:
+        (side, side) uint16 instance mask, 0 is background, nuclei at most 1 to `count`.
+    """
+    labels, off = np.zeros(tissue.shape, np.uint16), ~tissue
+    view = bilinear(random, len(tissue), 1, config)
+    sampled, shapes = _sampled(view, len(tissue)), _shapes(random, radii, view, off, config)
+    for identity in range(1, count + 1):
+        for _ in range(config.redraws + 1):
+            window, shape = _on_tissue(shapes, sampled, off, config)
+            free = shape & (labels[window] == 0)
+            if np.count_nonzero(free) >= (1.0 - config.overlap) * np.count_nonzero(shape):
+                break
+        labels[window][free] = identity
+    return labels
+
+
+def _sampled(view, side):
+    """(side, side, 2) x and y of the pixel of the larger canvas that each pixel of the canvas shows."""
+    origin, along, down, twist = view[0, 0]
+    u = (np.arange(side) + 0.5)[None, :, None] / side
+    v = u.swapaxes(0, 1)
+    return (origin + u * along + v * down + u * v * twist).astype(np.int32)
+
+
+def _shapes(random, radii, view, off, config):
+    """Endless nuclei: outline on the larger canvas, window of the canvas, whether it may lie wholly on tissue."""
+    side = len(off)
+    while True:
+        shapes = outlines(random, np.floor(radii(LEAST_TRIES)).astype(np.float32), config)
+        shapes = np.floor(shapes + random.random((len(shapes), 1, 2)) * side * (1.0 + config.quadrilateral))
+        points = seen(shapes, view, side)
+        inside = ((points >= 0) & (points < side)).all(-1)
+        clipped = points.clip(0, side - 1)
+        likely = inside.any(-1) & ~(inside & off[clipped[..., 1], clipped[..., 0]]).any(-1)
+        corners = np.concatenate([points.min(1) - 1, points.max(1) + 2], axis=1).clip(0, side)
+        yield from zip(shapes.astype(np.int32), corners.tolist(), likely.tolist(), strict=True)
+
+
+def _on_tissue(shapes, sampled, off, config):
+    """Window and mask of the next nucleus wholly on tissue, or of the last that is tried."""
+    for _ in range(config.tissue_redraws):
+        outline, (left, top, right, bottom), likely = next(shapes)
+        window = slice(top, bottom), slice(left, right)
+        if likely:
+            shape = _sampled_shape(outline, sampled[window])
+            if np.count_nonzero(shape) >= config.drawn_area_min and not (shape & off[window]).any():
+                return window, shape
+    return window, _sampled_shape(outline, sampled[window])
+
+
+def _sampled_shape(outline, sampled):
+    """(h, w) bool: which of the (h, w, 2) pixels of the larger canvas lie in an outline."""
+    x, y, width, height = cv2.boundingRect(outline)
+    shape = np.zeros((height + 2, width + 2), np.uint8)
+    cv2.fillPoly(shape, [outline], 1, offset=(1 - x, 1 - y))
+    rows, columns = (sampled[..., 1] - (y - 1)).clip(0, height + 1), (sampled[..., 0] - (x - 1)).clip(0, width + 1)
+    return shape[rows, columns] > 0
+
+
 def _covered(empty, outlines, places):
     """(n,) covered share of outlines around their places, by points on rays that stand for equal parts of a disc."""
     middle = places[:, None, None]

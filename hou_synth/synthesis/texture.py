@@ -268,6 +268,27 @@ def tissue_cells(image, config):
     return (cv2.blur(spread, (3, 3)) >= config.tissue_std) & ~glass(mean)
 
 
+def tissue_mask(background, config):
+    """Pixels of cells that hold tissue, on a patch and its margin, where the background is mirrored [release].
+
+    Args:
+        background: (s, s, 3) uint8 RGB without nuclei.
+        config: `Synthesis`.
+
+    Returns:
+        (s + 2 m, s + 2 m) bool, m the margin: cells of `cell` pixels whose mean channel std is at least `tissue_std`.
+    """
+    canvas = len(background) + 2 * config.margin
+    cells = -(-canvas // config.cell)
+    after = cells * config.cell - canvas + config.margin
+    values = cv2.copyMakeBorder(background, config.margin, after, config.margin, after, cv2.BORDER_REFLECT)
+    values = values.astype(np.float32)
+    mean, square = (cv2.resize(v, (cells, cells), interpolation=cv2.INTER_AREA) for v in (values, values * values))
+    spread = np.sqrt(np.maximum(square - mean * mean, 0.0)).mean(-1)
+    rich = (spread >= config.tissue_std).repeat(config.cell, 0).repeat(config.cell, 1)
+    return rich[:canvas, :canvas]
+
+
 def glass(colours):
     """Whether colours, (..., 3) in grey levels, are a slide without tissue: white, or bright and grey [ours]."""
     bright, tint = colours.mean(-1), colours.max(-1) - colours.min(-1)

@@ -158,3 +158,17 @@ def test_thresholds_survive_other_versions_of_the_rest():
     for broken in ("{", "[]", '{"synthesis": {}}', '{"instances": {"gone": 1}}'):
         with pytest.raises(ValueError, match=r"Received: config\.json"):
             config.thresholds(broken, "config.json")
+
+
+def test_an_older_release_keeps_its_synthesis(tmp_path):
+    config.save(config.preset("release"), tmp_path / "config.json")
+    record = json.loads((tmp_path / "config.json").read_text())
+    later = [
+        *("density", "tissue_redraws", "whole_centres", "area_accumulated"),
+        *("distractor_low", "distractor_high", "distractor_kept"),
+    ]
+    for field in later:
+        del record["synthesis"][field]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    read = config.load(tmp_path / "config.json").synthesis
+    assert [getattr(read, field) for field in later] == [0.0, 0, False, False, 1.2, 3.5, 0.0]

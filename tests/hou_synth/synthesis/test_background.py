@@ -8,6 +8,7 @@ from hou_synth import config
 from hou_synth.synthesis import background
 
 CPU = config.preset("cpu").synthesis
+RELEASE = config.preset("release").synthesis
 COLOUR = np.array([90, 60, 120], np.float32)
 SIDE = 128
 
@@ -71,3 +72,13 @@ def test_distractors_are_of_the_nuclear_colour():
     assert np.allclose(share, share[..., :1], atol=1e-4) and share.max() > 0.5
     without = dataclasses.replace(settings, distractors=0)
     assert (background.distracted(np.random.default_rng(0), image.copy(), COLOUR, without) == image).all()
+
+
+def test_stars_of_the_release_keep_the_set_share_of_their_pixels():
+    image, texture = np.full((460, 460, 3), 230, np.float32), np.full((460, 460), 100, np.uint8)
+    shares = []
+    for kept in (0.15, 1.0):
+        settings = dataclasses.replace(RELEASE, distractor_kept=kept, distractors=99)
+        made = [background.starred(np.random.default_rng(s), image, texture, COLOUR, settings) for s in range(10)]
+        shares.append(np.mean([(230 - each[..., 0]).mean() for each in made]))
+    assert shares[0] == pytest.approx(0.15 * shares[1], rel=0.15) and shares[0] > 0

@@ -12,9 +12,9 @@ CPU = config.preset("cpu").synthesis
 
 
 def source(side=128, density=2.0, background=220):
-    random = np.random.default_rng(5)
+    random, texture = np.random.default_rng(5), np.random.default_rng(6)
     return initial_patch.Source(
-        background=np.full((side, side, 3), background, np.uint8),
+        background=texture.integers(background - 17, background + 18, (side, side, 3)).astype(np.uint8),
         eosin=random.integers(120, 160, (side, side)).astype(np.uint8),
         clearing=random.integers(0, 256, (side, side)).astype(np.uint8),
         detail=random.integers(90, 110, (side, side, 3)).astype(np.uint8),
@@ -122,3 +122,19 @@ def test_centres_are_those_of_the_bounding_boxes():
     labels[2:7, 4:9] = 1
     labels[10, 10:15] = 2
     assert np.argwhere(initial_patch.centres(labels)).tolist() == [[4, 6], [10, 12]]
+
+
+def test_centres_of_the_release_are_those_of_whole_nuclei():
+    """Of the nuclei that the patch's border cuts, some have their centre beyond it; the others have theirs."""
+    patches = [initial_patch.initial(np.random.default_rng(seed), source(200), RELEASE) for seed in range(5)]
+    for patch in patches:
+        inner = patch.labels * np.pad(np.ones((198, 198), np.uint16), 1)
+        cut = np.isin(patch.labels, np.unique(patch.labels[inner == 0]))
+        uncut = np.where(cut, 0, patch.labels).astype(np.uint16)
+        assert uncut.any() and patch.centres[initial_patch.centres(uncut)].all()
+    assert sum(patch.centres.sum() for patch in patches) < sum(int(patch.labels.max()) for patch in patches)
+
+
+def test_the_density_of_the_release_is_one_whatever_the_tissue():
+    one, other = (initial_patch.mask(np.random.default_rng(4), 128, source(density=d), RELEASE) for d in (0.5, 9.0))
+    assert (one == other).all() and one.any()

@@ -8,6 +8,7 @@ from hou_synth.synthesis import initial_patch, interior
 
 PAPER = config.preset("paper").synthesis
 CPU = config.preset("cpu").synthesis
+RELEASE = config.preset("release").synthesis
 SIDE = 128
 
 
@@ -138,3 +139,16 @@ def test_opacity_is_lower_on_pixels_that_touch_another_nucleus_only():
     changed[1:8, 3:5] = True
     assert ((made != opacity) == changed).all()
     assert len(np.unique(made[changed])) == 1 and 0.2 * 0.9 <= made[changed][0] < 0.9
+
+
+def test_the_program_takes_accumulated_areas_for_the_mean():
+    labels = np.zeros((200, 200), np.uint16)
+    for number in range(16):
+        row, column = divmod(number, 4)
+        labels[50 * row + 10 : 50 * row + 40, 50 * column + 10 : 50 * column + 40] = number + 1
+    settings = dataclasses.replace(RELEASE, margin=0)  # areas of 900: their mean is rather small, 900 * 8.5 is large
+    levels = [interior.clearing_level(np.random.default_rng(seed), labels, settings) for seed in range(200)]
+    assert min(levels) >= round(25.6) and max(levels) > 2.4 * 50
+    few = np.where(labels == 1, labels, 0).astype(np.uint16)
+    levels = np.array([interior.clearing_level(np.random.default_rng(seed), few, settings) for seed in range(400)])
+    assert levels.max() <= round(2.56 * 42) and 0.45 < (levels < 2.56 * 15).mean() < 0.75  # 0.4 + 0.6 * 15 / 42

@@ -98,3 +98,29 @@ def test_no_tissue_or_no_count_gives_an_empty_mask():
     random = np.random.default_rng(0)
     assert polygons.label_map(random, 100, 0, radii, EVERYWHERE, PAPER).max() == 0
     assert polygons.label_map(random, 100, 9, radii, np.zeros((3, 3), bool), PAPER).max() == 0
+
+
+def test_a_bilinear_quadrilateral_is_inverted():
+    view = polygons.bilinear(np.random.default_rng(0), 200, 30, RELEASE)
+    places = np.random.default_rng(1).random((30, 50, 2)) * 0.98 + 0.01
+    origin, along, down, twist = np.moveaxis(view, 2, 0)
+    u, v = places[..., :1], places[..., 1:]
+    points = origin + u * along + v * down + u * v * twist
+    assert np.abs(polygons.seen(points, view, 200) + 0.5 - 200 * places).max() < 0.51
+
+
+def test_nuclei_of_the_release_lie_wholly_on_tissue():
+    tissue = np.zeros((300, 300), bool)
+    tissue[40:260, 60:200] = True
+    labels = polygons.wholly_on_tissue(np.random.default_rng(0), 20, radii, tissue, RELEASE)
+    areas = np.bincount(labels.ravel())[1:]
+    assert not (labels[~tissue] > 0).any() and len(areas) == 20
+    assert areas.min() >= (1 - RELEASE.overlap) * RELEASE.drawn_area_min
+
+
+def test_the_last_nucleus_stays_when_nothing_fits():
+    settings = dataclasses.replace(RELEASE, tissue_redraws=3, redraws=2, quadrilateral=0.0)
+    nowhere, crowded = np.zeros((100, 100), bool), np.ones((100, 100), bool)
+    assert polygons.wholly_on_tissue(np.random.default_rng(0), 5, radii, nowhere, settings).any()
+    covered = polygons.wholly_on_tissue(np.random.default_rng(0), 200, radii, crowded, settings)
+    assert (covered > 0).mean() > 0.9

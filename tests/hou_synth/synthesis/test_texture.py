@@ -86,3 +86,12 @@ def test_local_mean_ignores_what_is_masked():
     values[20:40, 20:40] = 100
     mask = values < 50
     assert np.allclose(texture.local_mean(values, mask, 8.0), 1.0, atol=1e-4)
+
+
+def test_tissue_of_the_release_is_where_the_background_varies():
+    settings = config.preset("release").synthesis
+    image = np.full((140, 140, 3), 200, np.uint8)
+    image[:, 80:] = np.random.default_rng(0).integers(150, 250, (140, 60, 3))
+    mask = texture.tissue_mask(image, settings)
+    assert mask.shape == (200, 200)
+    assert not mask[:, :105].any() and mask[:, 105:].all()  # cells of 35; the third one has the edge at 110
