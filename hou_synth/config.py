@@ -9,7 +9,7 @@ import json
 
 from hou_synth.io import documents, files
 
-VERSION = 2  # of the configuration's format, kept in config.json: a field that comes or changes raises it
+VERSION = 3  # of the configuration's format, kept in config.json: a field that comes or changes raises it
 
 
 def number(value, meaning):
@@ -243,7 +243,7 @@ _FORMS = {
     for group in GROUPS
 }
 _WRITTEN = dataclasses.make_dataclass("Written", [("version", int), ("preset", str), *_FORMS.items()])
-# Version 1 left fields out that were not there yet. They mean today's defaults but for these.
+# Earlier versions lack fields that were not there yet. They mean today's defaults, but for these of version 1.
 _VERSION_1 = {
     "networks": {"refiner_size": 3, "grow_wide": False},
     "losses": {"realism": "paper"},
@@ -483,7 +483,7 @@ def thresholds(text, source):
 
 
 def _migrated(record, source):
-    """What `save` wrote, as it writes it today: version 1 gets the values and names of what it meant."""
+    """What `save` wrote, as it writes it today: earlier versions get the values and names of what they meant."""
     version = documents.parse(json.dumps(record.get("version", 1)), int, f"{source}, version")
     if not 1 <= version <= VERSION:
         raise ValueError(
@@ -492,12 +492,12 @@ def _migrated(record, source):
         )
     if version == VERSION:
         return record
-    record = dict(record)
+    record, meant = dict(record), _VERSION_1 if version == 1 else {}
     for group in GROUPS:
         if isinstance(record.get(group), dict):
             default = dataclasses.asdict(getattr(Config, group))
-            record[group] = {**default, **_VERSION_1.get(group, {}), **record[group]}
-            if record[group].get("discriminator") == "release":
+            record[group] = {**default, **meant.get(group, {}), **record[group]}
+            if version == 1 and record[group].get("discriminator") == "release":
                 record[group]["discriminator"] = "early"
     return record
 

@@ -169,6 +169,7 @@ def test_an_older_release_keeps_its_synthesis(tmp_path):
     ]
     for field in later:
         del record["synthesis"][field]
-    (tmp_path / "config.json").write_text(json.dumps(record))
+    (tmp_path / "config.json").write_text(json.dumps({**record, "version": 2}))
+    assert config.load(tmp_path / "config.json").networks == config.preset("release").networks
     read = config.load(tmp_path / "config.json").synthesis
     assert [getattr(read, field) for field in later] == [0.0, 0, False, False, 1.2, 3.5, 0.0]
