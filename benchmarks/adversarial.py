@@ -8,7 +8,7 @@ import tempfile
 
 import numpy as np
 
-from data import pipeline, tiles
+from data import tiles
 from hou_synth import config
 from hou_synth.io import command
 
@@ -38,6 +38,7 @@ def learn(bank, settings, updates, every):
     """Trains a discriminator on real pairs and initial patches, and prints a row every few updates."""
     import keras  # here, so that the help does not wait for TensorFlow
 
+    from data import pipeline
     from train.judging import unseen
     from train.loop.trainer import UniversalTrainer
 

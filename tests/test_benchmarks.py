@@ -18,6 +18,7 @@ from models.task import task
 from train.serving import signatures, warmup
 
 
+@pytest.mark.slow
 def test_synthesis_prints_a_row_for_each_size_and_number_of_workers(capsys):
     assert synthesis.main(["--sizes", "75", "200", "--workers", "1", "2", "--seconds", "0.1"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -63,6 +64,7 @@ def test_windows_lie_where_they_should():
     assert np.abs(windows[:, :, 8:]).max() < 0.1  # flat beyond the edge's blur
 
 
+@pytest.mark.slow
 def test_training_prints_a_row_for_each_size_precision_and_step(monkeypatch, capsys):
     tiny = config.preset("quick", refiner_blocks=1, unet_widths=(4, 8), unet_down=(1, 1), unet_up=(1,))
     monkeypatch.setattr(config, "preset", lambda name: tiny)

@@ -25,7 +25,8 @@ def test_every_field_can_be_overridden():
             value = getattr(getattr(config.Config, group), field.name)
             text = "true" if value is False else "1,2" if isinstance(value, tuple) else "77"
             text = "false" if value is True else text
-            text = config.CHOICES[field.name][1] if isinstance(value, str) else text
+            if isinstance(value, str):
+                text = next(choice for choice in config.CHOICES[field.name] if choice != value)
             changed = getattr(parsed("--" + field.name.replace("_", "-"), text), group)
             assert getattr(changed, field.name) != value, field.name
 
