@@ -30,14 +30,14 @@ setup(
         "tensorboard>=2.20",
         "tensorflow-serving-api>=2.19",  # warm-up requests in exports, gRPC; follows TensorFlow's version
         "aiohttp>=3.11",
-        "openslide-python>=1.3",
+        "openslide-python>=1.4",
         "openslide-bin>=4.0",  # the library itself, so that slides open without a system package
         "tqdm>=4.66",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],
         "dask": ["dask[distributed]>=2024.1"],
-        "onnx": ["tf2onnx>=1.16", "onnx>=1.16", "onnxruntime>=1.18"],
+        "onnx": ["tf2onnx>=1.17", "onnx>=1.18", "onnxruntime>=1.20"],
         "dev": [
             "pytest>=8",
             "hypothesis>=6.100",
@@ -46,9 +46,9 @@ setup(
             "trustme>=1",
             "ruff>=0.8",
             "dask[distributed]>=2024.1",
-            "tf2onnx>=1.16",
-            "onnx>=1.16",
-            "onnxruntime>=1.18",
+            "tf2onnx>=1.17",
+            "onnx>=1.18",
+            "onnxruntime>=1.20",
         ],
     },
 )

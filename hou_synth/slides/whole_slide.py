@@ -164,7 +164,7 @@ class Slide(Gridded):
                 f"Received: {self.path}, {'none' if given is None else given}."
             )
         if abs(x / y - 1) > ANISOTROPY:
-            raise ValueError(f"Expected a slide with square pixels. Received: {self.path}, {x} x {y} microns.")
+            raise ValueError(f"Expected a slide with square pixels. Received: {self.path}, {x:.4g} x {y:.4g} microns.")
         return (x + y) / 2
 
     def pixels(self, place, level=0):
