@@ -31,7 +31,7 @@ setup(
         "tensorflow-serving-api>=2.19",  # warm-up requests in exports, gRPC; follows TensorFlow's version
         "aiohttp>=3.11",
         "openslide-python>=1.4",
-        "openslide-bin>=4.0",  # the library itself, so that slides open without a system package
+        "openslide-bin>=4.0.1",  # the library itself, so that slides open without a system package
         "tqdm>=4.66",
     ],
     extras_require={
