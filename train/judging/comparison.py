@@ -40,18 +40,17 @@ class Patches:
     weights: np.ndarray
 
 
-def measured(trainer, examples, batch=10):
+def measured(trainer, examples):
     """Measures unseen examples.
 
     Args:
         trainer: `UniversalTrainer`.
         examples: list of `data.synthetic.Example`.
-        batch: patches at a time.
 
     Returns:
         `Patches`.
     """
-    rows = [_answers(trainer, part) for part in unseen.batches(examples, batch)]
+    rows = [_answers(trainer, part) for part in unseen.batches(examples, trainer.config.schedule.batch)]
     made, real, weights = map(_joined, zip(*rows, strict=True))
     contrasts = {
         name: np.array([_total(image, example.labels) for image, example in zip(made[name], examples, strict=True)]).T

@@ -77,7 +77,7 @@ def painted(run, side):
         List of (s, s, 2) float32, list of (s, s) int32.
     """
     examples = unseen.examples(run.bank, run.settings, PAINTED, side)
-    maps = unseen.maps(run.trainer, examples, criterion.BATCH)
+    maps = unseen.maps(run.trainer, examples)
     return maps, [example.labels.astype(np.int32) for example in examples]
 
 

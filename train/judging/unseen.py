@@ -1,6 +1,7 @@
 """Synthetic patches that training never sees, and what a trainer makes of them."""
 
 import numpy as np
+import tensorflow as tf
 
 from data import synthetic
 
@@ -24,7 +25,7 @@ def examples(bank, settings, count, side=None):
 
 
 def batches(examples, size):
-    """Examples in lists of `size`, the last one shorter."""
+    """Examples, a list or an array, in parts of `size`, the last one shorter."""
     return [examples[start : start + size] for start in range(0, len(examples), size)]
 
 
@@ -46,27 +47,42 @@ def refined(trainer, examples):
 
     Args:
         trainer: `UniversalTrainer`.
-        examples: list of `data.synthetic.Example`, a batch.
+        examples: list of `data.synthetic.Example`.
 
     Returns:
         (n, s, s, 3) float32 in [-1, 1].
     """
-    return trainer.patch(*stacked(examples, "image", "reference"))
+    return in_batches(trainer, trainer.patch, *stacked(examples, "image", "reference"))
 
 
-def maps(trainer, examples, size):
+def in_batches(trainer, function, *arrays):
+    """What a trainer makes of arrays, in batches of its training, so that it takes no more memory than that.
+
+    Args:
+        trainer: `UniversalTrainer`.
+        function: of its networks, from as many tensors to one or an array.
+        *arrays: of the same length.
+
+    Returns:
+        Array of that length.
+    """
+    parts = (batches(array, trainer.config.schedule.batch) for array in arrays)
+    return np.concatenate([function(*map(tf.constant, part)) for part in zip(*parts, strict=True)])
+
+
+def maps(trainer, examples):
     """The task network's maps of these patches.
 
     Args:
         trainer: `UniversalTrainer`.
         examples: list of `data.synthetic.Example`.
-        size: of a batch.
 
     Returns:
         list of (s, s, 2) float32 probabilities, segmentation and detection.
     """
-    mapped = []
-    for batch in batches(examples, size):
-        outputs = trainer.probabilities(refined(trainer, batch))
-        mapped += list(np.concatenate([outputs[name].numpy() for name in ("segmentation", "detection")], axis=-1))
-    return mapped
+
+    def mapped(patches):
+        outputs = trainer.probabilities(patches)
+        return np.concatenate([outputs[name] for name in ("segmentation", "detection")], axis=-1)
+
+    return list(in_batches(trainer, mapped, refined(trainer, examples)))

@@ -88,14 +88,17 @@ def facts(run):
 
 def refined(trainer, examples):
     """Refined patches of examples, (n, s, s, 3) uint8; initial ones if the run has no refiner."""
-    parts = unseen.batches(examples, trainer.config.schedule.batch)
-    return np.concatenate([unsigned(unseen.refined(trainer, part)).numpy() for part in parts])
+    return repainted(trainer, *unseen.stacked(examples, "image", "reference"))
+
+
+def repainted(trainer, images, references):
+    """Initial patches refined to references, (n, s, s, 3) uint8; as they are if the run has no refiner."""
+    return unseen.in_batches(trainer, lambda *both: unsigned(trainer.patch(*both)), images, references)
 
 
 def weighed(trainer, patches, references):
     """Importance weights of patches with references, (n, s, s, 3) uint8 each; (n,) float32."""
-    parts = (unseen.batches(array, trainer.config.schedule.batch) for array in (patches, references))
-    return np.concatenate([trainer.weight(*map(signed, both)).numpy() for both in zip(*parts, strict=True)])
+    return unseen.in_batches(trainer, lambda *both: trainer.weight(*map(signed, both)), patches, references)
 
 
 def spread(items, count):
@@ -128,7 +131,7 @@ def restyled(trainer, image, references):
     """An initial patch refined to each of some references, list of (s, s, 3) uint8."""
     if not references:
         return []
-    return list(unsigned(trainer.patch(np.stack([image] * len(references)), np.stack(references))).numpy())
+    return list(repainted(trainer, np.stack([image] * len(references)), np.stack(references)))
 
 
 def weights(trainer, examples, patches):

@@ -192,6 +192,6 @@ def finish(run, models, minutes):
 def synthetic_scores(run):
     """Mean measures of the task network on refined patches that training never saw."""
     examples = unseen.examples(run.bank, run.settings, SCORED)
-    nuclei = criterion.nuclei(unseen.maps(run.trainer, examples, run.settings.schedule.batch), run.settings.instances)
+    nuclei = criterion.nuclei(unseen.maps(run.trainer, examples), run.settings.instances)
     truths = (example.labels.astype(np.int32) for example in examples)
     return scores.mean([metrics.scores(*pair) for pair in zip(nuclei, truths, strict=True)])
