@@ -12,6 +12,7 @@ from hou_synth.io import command
 COMMANDS = {
     "segment": ("hou_synth.segment", "the nuclei of images and whole slides"),
     "train": ("train.universal", "train a network on tiles, without labels"),
+    "adapt": ("train.adapt", "adapt a trained network to one's own tiles, without labels"),
     "supervised": ("train.supervised", "train a network on labelled images"),
     "finetune": ("train.finetune", "train a network further on labelled images"),
     "evaluate": ("train.evaluate", "measure a model on labelled images"),

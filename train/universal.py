@@ -50,6 +50,7 @@ def main(argv=None):
     clock = Clock()
     settings = options.configuration(args, "thorough" if args.tiles else "quick")
     limits.check(settings)
+    limits.check_beginning(settings.schedule, trained=False)
     devices.check(strategy, settings.schedule, bool(args.labelled or settings.schedule.self_rounds))
     out = pathlib.Path(args.out or f"runs/{settings.preset}")
     with devices.folder(strategy, out, args.resume) as folder, locks.exclusive(folder):

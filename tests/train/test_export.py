@@ -364,6 +364,7 @@ def test_a_published_model_names_no_tiles_and_no_paths(exported):
     [
         ({"tile_names": ["a"], "labelled": []}, "label-free"),
         ({"tile_names": ["a"], "labelled": ["b"]}, "universal + real"),
+        ({"tile_names": ["a"], "labelled": [], "adapted_from": "b/1"}, "adapted"),
         ({"training": ["a"]}, "supervised"),
         ({"training": ["a"], "model": "runs/cpu"}, "finetuned"),
     ],

@@ -16,17 +16,17 @@ class Decay(keras.optimizers.schedules.LearningRateSchedule):
 
         Args:
             rate: at the beginning.
-            first: updates until the first decay ends.
+            first: updates until the first decay ends; 0 if a run begins with a round of self-training.
             later: updates of every round of self-training after that; 0 if there is none.
         """
         super().__init__()
-        self.rate, self.first, self.later = rate, max(first, 1), max(later, 1)
+        self.rate, self.first, self.later = rate, first, max(later, 1)
 
     def __call__(self, step):
         """Rate of an update, float32 scalar."""
         step = tf.cast(step, tf.float32)
         begun = step < self.first
-        part = tf.where(begun, step / self.first, (step - self.first) % self.later / self.later)
+        part = tf.where(begun, step / max(self.first, 1), (step - self.first) % self.later / self.later)
         cosine = 0.5 * (1.0 + tf.cos(math.pi * part))
         return self.rate * tf.where(begun, 1.0, 0.5) * (LEAST + (1.0 - LEAST) * cosine)
 

@@ -1,6 +1,7 @@
 """What the networks and the schedule of a configuration can take."""
 
 from models.discriminator import smallest_patch
+from train.loop import phases
 
 LARGEST_PATCH = 512
 
@@ -30,4 +31,25 @@ def check(settings):
         raise ValueError(
             f"Expected unet_down for {levels} levels and unet_up for {levels - 1}, as unet_widths has {levels}. "
             f"Received: {networks.unet_down} and {networks.unet_up}."
+        )
+
+
+def check_beginning(schedule, trained):
+    """Refuses phases that do not suit what a run begins with.
+
+    Args:
+        schedule: `Schedule`.
+        trained: whether it begins with a trained network, which rounds of self-training alone adapt.
+
+    Raises:
+        ValueError: for other phases of a trained network, or self-training of a new one.
+    """
+    run = phases.phases(schedule)
+    names = ", ".join(phase.name for phase in run) or "none"
+    if trained and not (run and all(phase.taught for phase in run)):
+        raise ValueError(f"Expected rounds of self-training alone, as preset adapt has them. Received phases: {names}.")
+    if not trained and run and run[0].taught:
+        raise ValueError(
+            "Expected phases before self-training, which needs a network that knows nuclei; train.adapt begins with "
+            f"one. Received phases: {names}."
         )

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import keras
+
 from hou_synth import config
 from hou_synth.model import model_folder
 from train.serving import assets
@@ -23,6 +25,19 @@ def beginning(model):
         if not (folder / name).is_file():
             raise ValueError(f"Expected --model to be a run folder or a SavedModel with {name}. Received: {model}.")
     return folder
+
+
+def network(start):
+    """The network in a folder that `beginning` found.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    path = start / assets.TASK
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises types of many kinds on a damaged file
+        raise ValueError(f"Expected the network of a model in {path}. Received: {error}.") from error
 
 
 def settings(start, rate, seed):

@@ -1,7 +1,10 @@
 """Which state of the task network a run keeps, chosen on its tiles without labels [ours].
 
-The last one, unless the criterion says for certain that an earlier one is better.
+The last one, unless the criterion says for certain that an earlier one is better. A network that was given is kept
+unless the criterion says that a later state is better.
 """
+
+import math
 
 import keras
 import numpy as np
@@ -14,6 +17,7 @@ CROPS = 48  # of as many tiles, if there are
 SIDE = 256  # largest side of a crop, in pixels
 ERROR = 0.02  # differences of the criterion that say nothing
 SCORES, BEST = "criterion.json", "best.keras"
+START = "start"  # in place of a phase: the network that was given, before any update
 
 
 def consider(run, phase):
@@ -22,7 +26,7 @@ def consider(run, phase):
     Args:
         run: `train.runs.universal_run.Run`; `criterion.json` in its folder holds the parts of the criterion after
             each phase.
-        phase: name.
+        phase: name, or `START`.
 
     Raises:
         OSError: if the network cannot be written.
@@ -38,7 +42,7 @@ def consider(run, phase):
         epochs.keep(run.trainer.plain()["task"], run.folder / BEST)
     record.write(run.folder / SCORES, every)
     told = ", ".join(f"{name} {parts[name]:.4f}" for name in ("criterion", "agreement", "amount"))
-    print(f"after phase {phase}: on {len(images)} crops of the tiles, without labels: {told}")
+    print(f"{place(phase)}: on {len(images)} crops of the tiles, without labels: {told}")
 
 
 def scores(folder):
@@ -57,15 +61,38 @@ def scores(folder):
 def kept(phases):
     """Name of the phase to keep: each that is not certainly worse than the best before it takes its place.
 
+    After `START`, each that is better.
+
     Args:
         phases: dict as `scores` returns it.
     """
-    best, phase = 0.0, None
+    error, best, phase = 0.0 if START in phases else ERROR, -math.inf, None
     for name, parts in phases.items():
-        if parts["criterion"] >= best - ERROR:
+        if parts["criterion"] > best - error:
             phase = name
         best = max(best, parts["criterion"])
     return phase
+
+
+def outcome(phases):
+    """What came of a network that was given: the criterion before and after, and rounds that are kept; else empty.
+
+    Args:
+        phases: dict as `scores` returns it.
+
+    Returns:
+        dict of `criterion_before`, `criterion` and `rounds`.
+    """
+    if START not in phases:
+        return {}
+    phase = kept(phases)
+    before, after = (phases[name]["criterion"] for name in (START, phase))
+    return {"criterion_before": before, "criterion": after, "rounds": list(phases).index(phase)}
+
+
+def place(phase):
+    """Where in a run a phase's end is, in words."""
+    return "before any update" if phase == START else f"after phase {phase}"
 
 
 def crops(bank, seed):

@@ -13,7 +13,7 @@ from hou_synth.io import command, locks
 from hou_synth.normalise import reinhard
 from train.loop import limits
 from train.loop.task_trainer import TaskTrainer
-from train.runs import epochs, labelled_sets, record
+from train.runs import epochs, finetuning, labelled_sets, record
 from train.serving import saved_model
 
 
@@ -136,7 +136,7 @@ def train(plan, images, resume, clock):
         keras.utils.set_random_seed(schedule.seed)
         trainer, start = TaskTrainer(plan.settings, plan.updates), None
         if plan.start:
-            start = keras.saving.load_model(plan.start / "task.keras", compile=False)
+            start = finetuning.network(plan.start)
             trainer.task.set_weights(start.get_weights())
         rows = epochs.fit(trainer, folder, training, validation, plan.updates, clock, start)
         finish(folder, plan.models, rows, clock.minutes())
@@ -154,7 +154,7 @@ def finish(run, models, rows, minutes):
     served = saved_model.write(run, pathlib.Path(models) / run.name, task, result=result)
     told = [
         f"best epoch: {best['epoch']} of {rows[-1]['epoch']}; curve: {run / 'curve.png'}",
-        f"model:      {served}",
+        f"{record.MODEL}      {served}",
         f"next:       python -m train.evaluate --model {served} --data LABELLED",
     ]
     record.end(run, result, told)

@@ -19,6 +19,7 @@ from hou_synth.io import documents, files
 
 CONFIG, RUN, SCORES, CONTRAST = "config.json", "run.json", "scores.json", "contrast.json"
 NEXT = "next.txt"  # what the end of a run told
+MODEL = "model:"  # how the line of it begins that tells the path of the model
 DIGEST = "tile_digest"  # of `run.json`, see `About`
 NAMED = 3  # names of a list that an error tells
 
@@ -46,6 +47,7 @@ class About:
         training: names of these.
         validation: names of those that choose the epoch.
         model: folder of the network that is trained on.
+        adapted_from: what it is called, and how it was trained, if it learns from tiles.
         versions: of libraries.
         machine: `Machine`.
     """
@@ -60,6 +62,7 @@ class About:
     training: list[str] | None = None
     validation: list[str] | None = None
     model: str | None = None
+    adapted_from: str | None = None
     versions: dict[str, str] | None = None
     machine: Machine | None = None
 
@@ -184,6 +187,12 @@ def finished(folder):
         return ""
     told = (folder / NEXT).read_text(encoding="utf-8") if (folder / NEXT).exists() else ""
     return f"This run is finished: {folder}\n{told}"
+
+
+def served(folder):
+    """Path of the model that a finished run was written as, which the end of the run told."""
+    lines = (folder / NEXT).read_text(encoding="utf-8").splitlines()
+    return next(line.removeprefix(MODEL).strip() for line in lines if line.startswith(MODEL))
 
 
 def _differences(earlier, data):

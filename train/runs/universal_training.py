@@ -45,7 +45,7 @@ def prepared(tissue, settings, path, folder, rebuild=False):
     return bank
 
 
-def begin(folder, settings, bank, tissue=None, images=()):
+def begin(folder, settings, bank, tissue=None, images=(), **further):
     """Writes what runs, and the tiles that were left out; or finds that the run there learns from the same.
 
     Args:
@@ -54,14 +54,16 @@ def begin(folder, settings, bank, tissue=None, images=()):
         bank: `data.tiles.Bank`.
         tissue: folder of tiles; None for the embedded tissue.
         images: list of `data.labelled.reader.Labelled` that join the task batches.
+        **further: what else `run.json` says of what the run learns from.
 
     Raises:
-        ValueError: if the run there has learned from other tiles or other labelled images.
+        ValueError: if the run there has learned from other tiles, other labelled images or something else.
     """
     data = {
         "tile_names": [tile.name for tile in bank.tiles],
         record.DIGEST: digest(bank),
         "labelled": [image.name for image in images],
+        **further,
     }
     record.begin(folder, settings, data, tiles=tissue or tiles.EMBEDDED, bank=str(bank.path))
     bank.report(folder / "left_out.csv")
@@ -79,8 +81,11 @@ def digest(bank):
     return total.hexdigest()
 
 
-def train(folder, settings, source, clock, strategy=None):
+def train(folder, settings, source, clock, strategy=None, start=None):
     """Trains phase by phase from the last checkpoint on.
+
+    A run that begins with a trained network ends with the first round of self-training after which the criterion is
+    not better.
 
     Args:
         folder: of the run.
@@ -88,6 +93,7 @@ def train(folder, settings, source, clock, strategy=None):
         source: `data.pipeline.Source`.
         clock: `Clock` that was started with the command.
         strategy: `tf.distribute.Strategy`; None for the default device.
+        start: trained task network to begin with; None for a new one.
 
     Returns:
         The `Run`.
@@ -103,21 +109,15 @@ def train(folder, settings, source, clock, strategy=None):
     run = Run(folder, source.bank, UniversalTrainer(settings, *about, strategy))
     progress = Progress(folder, run.trainer, clock)
     progress.checkpoints.restore()
-    for number in range(int(progress.done), len(schedule)):
+    if start is not None and not (int(progress.done) or int(progress.rounds)):
+        run.trainer.task.set_weights(start.get_weights())
+        kept_state.consider(run, kept_state.START)
+    while (number := int(progress.done)) < len(schedule):
         if int(progress.rounds) < schedule[number].rounds:
             train_phase(run, source, schedule, number, progress)
-        with spared():
-            if schedule[number].updates.task:
-                kept_state.consider(run, schedule[number].name)
-        progress.done.assign(number + 1)
-        progress.rounds.assign(0)
-        with contextlib.nullcontext() if number + 1 == len(schedule) else spared():
-            progress.save()
-        with spared():
-            contact_sheet.contact_sheet(run, folder / f"{number + 1}_{schedule[number].name}.png")
-            contrast(run, schedule[number].name)
+        end_phase(run, schedule, number, progress, last=start is not None)
     if phase := kept_state.best(run.trainer, folder):
-        print(f"kept: the task network after phase {phase}")
+        print(f"kept: the task network {kept_state.place(phase)}")
     return run
 
 
@@ -150,6 +150,30 @@ def train_phase(run, source, schedule, number, progress):
         raise source.error or error from None
 
 
+def end_phase(run, schedule, number, progress, last):
+    """Judges, saves and draws the state after a phase.
+
+    Args:
+        run: `Run`.
+        schedule: list of `Phase`.
+        number: of the phase in it, from 0.
+        progress: `Progress`.
+        last: whether it was the last phase if this state is not kept.
+    """
+    phase = schedule[number]
+    with spared():
+        if phase.updates.task:
+            kept_state.consider(run, phase.name)
+    last = last and kept_state.kept(kept_state.scores(run.folder)) != phase.name
+    progress.done.assign(len(schedule) if last else number + 1)
+    progress.rounds.assign(0)
+    with contextlib.nullcontext() if int(progress.done) == len(schedule) else spared():
+        progress.save()
+    with spared():
+        contact_sheet.contact_sheet(run, run.folder / f"{number + 1}_{phase.name}.png")
+        contrast(run, phase.name)
+
+
 def contrast(run, phase):
     """Keeps and tells the contrast of haematoxylin across nuclear borders: where it falls, the truth is lost.
 
@@ -177,12 +201,12 @@ def finish(run, models, minutes):
     for name, network in networks.items():
         epochs.keep(network, run.folder / f"{name}.keras")
     universal_run.remember(run.trainer, run.folder)
-    result = {**synthetic_scores(run), "minutes": minutes}
+    result = {**synthetic_scores(run), **kept_state.outcome(kept_state.scores(run.folder)), "minutes": minutes}
     refinement = universal_run.refinement(run.trainer, networks)
     served = saved_model.write(run.folder, models / run.folder.name, networks["task"], refinement, result=result)
     told = [
         f"score on {SCORED} unseen synthetic patches (says nothing about real tissue): {scores.text(result)}",
-        f"model:          {served}",
+        f"{record.MODEL}          {served}",
         f"contact sheets: {run.folder}/*.png",
         f"next:           python -m hou_synth.segment --model {served} --out segmented IMAGE...",
     ]

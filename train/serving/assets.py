@@ -12,7 +12,13 @@ from train.serving.card import Facts, card
 CONFIG, RUN, LABELS, CARD = "config.json", "run.json", "labels.json", "model_card.md"
 TASK = "task.keras"  # the network itself lies beside them, for `train.finetune` to go on from
 COUNTED = ("tile_names", "labelled", "training", "validation")  # lists of names in run.json
-COPIED = ("updates", "versions", "machine")  # and what else of it a published model tells: nothing with a path
+COPIED = (
+    "updates",
+    "versions",
+    "machine",
+    "adapted_from",
+    "tile_digest",
+)  # and what else of it a published model tells: nothing with a path
 
 
 def read(paths):
@@ -54,6 +60,8 @@ def published(recorded):
 
 def kind(recorded):
     """How a run was trained, of its `run.json`."""
+    if "adapted_from" in recorded:
+        return "adapted"
     if "tile_names" in recorded:
         return "universal + real" if recorded.get("labelled") else "label-free"
     return "finetuned" if "model" in recorded else "supervised"

@@ -13,6 +13,7 @@ METHODS = {
     "label-free": "It was trained without a single label, on synthetic patches that a GAN refined towards real tissue.",
     "universal + real": "It was trained on labelled images and on synthetic patches that a GAN refined.",
     "supervised": "It was trained on labelled images alone.",
+    "adapted": "A trained model, {}, was adapted to unlabelled tiles. Its own card says what it learned from before.",
     "finetuned": "A label-free model was trained on with labelled images.",
 }
 PLAIN = "It was trained without a single label, on synthetic patches as they were drawn."
@@ -35,17 +36,22 @@ model a second time, enlarged (`hou_synth.inference.segment`). They are in `conf
 
 """
 CHOSEN = """Of these, compactness, transposed and typical_area of preset {} were chosen by scores on 16 labelled images
-(kumar16), and seed_height and mean_min too, but for preset thorough. There these two, and line in all, were chosen
-without labels, by `train.thresholds`, whose rule was set after seeing such scores. Settings of the synthesis among
-about a dozen, the limits of self-training, and how much better by the criterion without labels an earlier state must be
-to be kept, were chosen by those scores. Training itself reads no label."""
+(kumar16), and seed_height and mean_min too, but for presets thorough and adapt. There these two, and line in all, were
+chosen without labels, by `train.thresholds`, whose rule was set after seeing such scores. Settings of the synthesis
+among about a dozen, the limits of self-training, and how much better by the criterion without labels an earlier state
+must be to be kept, were chosen by those scores. Training itself reads no label."""
 MAPS = """For each pixel it returns two numbers from 0 to 1:
 
 - `segmentation`: {}
 - `detection`: {}
 
 Nuclei are made of the two by the client, see below. `labels.json` says the same to programs."""
-LABELS_CHOSE = ("cpu", "thorough", "quick")  # presets with numbers from maps to nuclei that labels chose, see `config`
+LABELS_CHOSE = (
+    "cpu",
+    "thorough",
+    "quick",
+    "adapt",
+)  # presets with numbers from maps to nuclei that labels chose, see `config`
 LEARNED = {"tile_count": "unlabelled tiles", "training_count": "labelled images"}
 CONTRAST = """Contrast of haematoxylin across the borders of synthetic nuclei, before and after refinement (where it
 falls far, the truth that the model learned from is lost): {}."""
@@ -110,7 +116,7 @@ def what(facts):
     return "\n".join(
         [
             f"A {network} of {facts.task.count_params():,} parameters that finds nuclei in H&E images of any size.",
-            PLAIN if plain else METHODS[kind],
+            PLAIN if plain else METHODS[kind].format(facts.about.get("adapted_from")),
             *([TAUGHT] if kind == "label-free" and settings.schedule.self_rounds else []),
             'The method is that of Hou et al., "Robust Histopathology Image Analysis: To Label or To Synthesize?"',
             "(CVPR 2019), in the program hou_synth.\n",
@@ -127,6 +133,8 @@ def limits(facts):
     learned = f"{count} {what}" + (f" of the types {types}" if types else "")
     if about.get("embedded"):
         learned = "one single section of colon, whose stain was changed by computation: it is a demonstration"
+    if "adapted_from" in about:
+        learned += ", and before that from what the card of the model tells that it was adapted from"
     return f"{LIMITS}\n- It learned from {learned}. On tissue that no table below names, nobody measured it."
 
 
@@ -143,10 +151,15 @@ def training(facts):
     if about.get("validation_count"):
         rows["labelled images that chose the epoch"] = str(about["validation_count"])
     updates, schedule = about.get("updates") or phases.task_updates(phases.phases(settings.schedule)), settings.schedule
+    rounds = int(trained.get("rounds", schedule.self_rounds))
+    if "adapted_from" in about:
+        rows["adapted from"] = about["adapted_from"]
+        rows |= adaptation(trained)
+        updates = rounds * schedule.self_steps
     rows["updates of the task network"] = f"{updates}, {schedule.batch} patches of {schedule.patch} pixels each"
-    if schedule.self_rounds and "tile_count" in about:
-        taught = f"the last {schedule.self_rounds * schedule.self_steps} of them, and {schedule.labelled_batch} patches"
-        rows["self-training"] = f"{taught} of tiles that it labelled {schedule.self_rounds} times"
+    if rounds and "tile_count" in about:
+        taught = f"the last {rounds * schedule.self_steps} of them, and {schedule.labelled_batch} patches"
+        rows["self-training"] = f"{taught} of tiles that it labelled {rounds} times"
     if facts.refinement:
         parts = {"refiner": facts.refinement.refiner, "discriminator": facts.refinement.discriminator}
         rows |= {key: f"{network.count_params():,} parameters" for key, network in parts.items()}
@@ -157,6 +170,21 @@ def training(facts):
         rows["machine"] = f"{machine['cores']} CPU cores; GPUs: {', '.join(machine['gpus']) or 'none'}"
     rows["libraries"] = ", ".join(f"{key} {value}" for key, value in versions.items()) or "not known"
     return list(rows.items())
+
+
+def adaptation(trained):
+    """Rows: what came of adapting a model.
+
+    Args:
+        trained: what `scores.json` says.
+    """
+    if "rounds" not in trained:
+        return {}
+    judged = f"{trained['criterion_before']:.3f} before, {trained['criterion']:.3f} after"
+    kept = (
+        f"{trained['rounds']:.0f}, after which the criterion was best" if trained["rounds"] else "none: none was better"
+    )
+    return {"rounds of self-training kept": kept, "criterion on its tiles, without labels": judged}
 
 
 def changes(settings):

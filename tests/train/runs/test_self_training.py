@@ -10,6 +10,7 @@ from data import patches, pipeline
 from data.labelled.reader import Labelled
 from data.synthetic import NUCLEUS, UNKNOWN
 from hou_synth import config, instances
+from train.loop.learning_rate import Decay
 from train.loop.phases import Phase, Updates
 from train.loop.trainer import UniversalTrainer
 from train.runs import kept_state, self_training
@@ -109,6 +110,20 @@ def test_the_rate_starts_anew_at_half_for_every_later_round():
     rate = UniversalTrainer(settings, 16).task_optimizer._learning_rate
     values = [float(rate(step)) / settings.schedule.task_rate for step in (0, 5, 9.99, 10, 11.5, 12.99, 13)]
     assert values == pytest.approx([1, 0.505, 0.01, 0.5, 0.2525, 0.005, 0.5], abs=0.003)
+
+
+def test_a_run_that_begins_with_self_training_has_the_rate_of_later_rounds():
+    rate = Decay(2.0, 0, 4)
+    assert [float(rate(step)) for step in (0, 2, 4, 6)] == pytest.approx([1.0, 0.505, 1.0, 0.505])
+
+
+def test_a_given_network_is_left_only_for_a_better_one():
+    def kept(*values):
+        names = [kept_state.START, "self1", "self2"]
+        return kept_state.kept({name: {"criterion": value} for name, value in zip(names, values, strict=False)})
+
+    assert kept(0.5) == kept(0.5, 0.5) == kept(0.5, 0.499) == "start" and kept(0.0, 0.0) == "start"
+    assert kept(0.5, 0.501) == kept(0.5, 0.501, 0.501) == "self1" and kept(0.5, 0.501, 0.502) == "self2"
 
 
 def test_further_labelled_images_join_the_batches(bank):
