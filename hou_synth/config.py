@@ -9,7 +9,7 @@ import json
 
 from hou_synth.io import documents, files
 
-VERSION = 3  # of the configuration's format, kept in config.json: a field that comes or changes raises it
+VERSION = 4  # of the configuration's format, kept in config.json: a field that comes or changes raises it
 
 
 def number(value, meaning):
@@ -191,6 +191,12 @@ class Schedule:
     decay: bool = number(False, "cosine decay of the task rate to a hundredth over the whole run; ours")
     mixed_precision: str = number("float32", "arithmetic inside the networks: 'float32', 'bfloat16' or 'float16'; ours")
     jit: bool = number(False, "compile the training steps with XLA; ours")
+    deterministic: bool = number(
+        False, "every step gives the same bits each time on a GPU too, where it is slower; CPUs do without it; ours"
+    )
+    scale: float = number(
+        1.0, "the preset's steps and rounds of every phase, also of self-training, are this many times as many; ours"
+    )
     seed: int = number(0, "of all that is random")
 
 
@@ -236,6 +242,10 @@ CHOICES = {
     "mixed_precision": ("float32", "bfloat16", "float16"),
     "weighting": ("clip", "normalise", "calibrate", "none", "shuffle"),
 }
+LENGTHS = (  # fields of the schedule that its `scale` multiplies
+    *("refiner_steps", "discriminator_steps", "adversarial_rounds", "task_steps", "joint_rounds", "final_steps"),
+    "self_steps",
+)
 GROUPS = ("synthesis", "networks", "losses", "schedule", "instances")
 # What `save` writes: every field of every group, none by default.
 _FORMS = {
@@ -445,17 +455,22 @@ def preset(name, **changes):
 
     Args:
         name: one of `PRESETS`.
-        **changes: field name of any group -> new value.
+        **changes: field name of any group -> new value. `scale` multiplies those of `LENGTHS` that are not among them,
+            rounded, and to 1 at least where the preset has any.
 
     Returns:
         A `Config`.
 
     Raises:
-        ValueError: for an unknown preset, field or choice.
+        ValueError: for an unknown preset, field or choice, or a scale that is not above 0.
     """
     if name not in PRESETS:
         raise ValueError(f"Expected a preset out of {', '.join(PRESETS)}. Received: {name!r}.")
-    changes = {**PRESETS[name], **changes}
+    scale, whole = changes.get("scale", 1.0), {**dataclasses.asdict(Config.schedule), **PRESETS[name]}
+    if scale <= 0:
+        raise ValueError(f"Expected a scale above 0. Received: {scale}.")
+    lengths = {length: max(round(scale * whole[length]), min(whole[length], 1)) for length in LENGTHS}
+    changes = {**PRESETS[name], **lengths, **changes}
     groups = {}
     for group in GROUPS:
         default = getattr(Config, group)

@@ -1,6 +1,7 @@
 """What every command line of the package does with its name, its output and a user's mistake."""
 
 import functools
+import os
 import re
 import sys
 
@@ -8,6 +9,7 @@ from hou_synth.io import quiet
 
 MISTAKE = 2  # exit code of a mistake, as argparse's own
 INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
+GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"  # TensorFlow's: take a GPU's memory as it is needed, not all of it at once
 PROGRAM, MODULE = "hou-synth", "python -m hou_synth"  # of which each command is a part
 
 
@@ -37,7 +39,10 @@ def complain(error):
 
 
 def run(function, argv=None):
-    """Runs the body of a command, without TensorFlow's log, and returns its exit code.
+    """Runs the body of a command, and returns its exit code.
+
+    TensorFlow, if the body imports it, logs nothing, and leaves what it does not need of a GPU's memory to others;
+    unless the user's environment says otherwise.
 
     Args:
         function: takes `argv` and returns an exit code, or None for 0.
@@ -48,6 +53,7 @@ def run(function, argv=None):
         after Ctrl-C. Other exceptions are mistakes of ours and pass through.
     """
     quiet.tensorflow()
+    os.environ.setdefault(GROWTH, "true")
     try:
         if "" in (sys.argv[1:] if argv is None else argv):  # a script's variable that is not set; pathlib's "."
             raise ValueError("Expected arguments that are not empty. Received: an empty name.")

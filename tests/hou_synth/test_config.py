@@ -33,6 +33,29 @@ def test_release_preset_holds_the_release_numbers():
     assert (release.synthesis.distractors, release.synthesis.between) == (99, 4)
 
 
+def test_scale_multiplies_the_lengths_that_are_not_given():
+    scaled = config.preset("paper", scale=0.0804, task_steps=7).schedule
+    assert [getattr(scaled, length) for length in config.LENGTHS] == [80, 80, 80, 7, 804, 80, 0]
+    assert scaled.scale == 0.0804 and scaled.refiner_updates == 2  # updates in a round, not a length
+    least = config.preset("thorough", scale=1e-9).schedule
+    assert [getattr(least, length) for length in config.LENGTHS] == [0, 0, 0, 1, 0, 0, 1]
+    assert (least.self_rounds, config.preset("thorough", scale=2).schedule.self_steps) == (3, 1600)
+
+
+def test_scaled_lengths_are_written_and_not_scaled_again(tmp_path):
+    scaled = config.preset("quick", scale=0.5)
+    config.save(scaled, tmp_path / "config.json")
+    written = json.loads((tmp_path / "config.json").read_text())["schedule"]
+    assert (written["scale"], written["task_steps"]) == (0.5, 100)
+    assert config.load(tmp_path / "config.json") == scaled
+
+
+@pytest.mark.parametrize("scale", [0, -1.0])
+def test_a_scale_is_above_nothing(scale):
+    with pytest.raises(ValueError, match=rf"Expected a scale above 0. Received: {scale}."):
+        config.preset("paper", scale=scale)
+
+
 @pytest.mark.parametrize("arguments", [("papr", {}), ("paper", {"gama": 1})])
 def test_unknown_preset_or_field_is_named(arguments):
     name, changes = arguments

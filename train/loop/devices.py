@@ -47,6 +47,17 @@ def check(strategy, schedule, labelled):
         raise ValueError(f"Expected --jit on one device alone. Received: {count} replicas.")
 
 
+def seed(schedule):
+    """Seeds all random numbers; has all operations give the same bits each time, if a schedule says so.
+
+    Args:
+        schedule: `Schedule`.
+    """
+    keras.utils.set_random_seed(schedule.seed)
+    if schedule.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
 @contextlib.contextmanager
 def folder(strategy, path, resume):
     """The folder that this process writes a run to: the run's own for the chief, a temporary one for the others.

@@ -11,7 +11,7 @@ from data.labelled import reader
 from hou_synth import config
 from hou_synth.io import command, locks
 from hou_synth.normalise import reinhard
-from train.loop import limits
+from train.loop import devices, limits
 from train.loop.task_trainer import TaskTrainer
 from train.runs import epochs, finetuning, labelled_sets, record
 from train.serving import saved_model
@@ -133,7 +133,7 @@ def train(plan, images, resume, clock):
             print(told, end="")
             return
         print(f"{len(training)} images to train with, {len(validation)} to choose the epoch")
-        keras.utils.set_random_seed(schedule.seed)
+        devices.seed(schedule)
         trainer, start = TaskTrainer(plan.settings, plan.updates), None
         if plan.start:
             start = finetuning.network(plan.start)

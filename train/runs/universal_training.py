@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -11,7 +10,7 @@ from data import tiles
 from hou_synth import metrics
 from hou_synth.io import command
 from train.judging import comparison, criterion, scores, unseen
-from train.loop import phases
+from train.loop import devices, phases
 from train.loop.trainer import UniversalTrainer
 from train.pictures import contact_sheet
 from train.runs import epochs, kept_state, record, self_training, universal_run
@@ -103,7 +102,7 @@ def train(folder, settings, source, clock, strategy=None, start=None):
         data.workers.WorkerDied: if a process that synthesises is killed.
         OSError: if the state at the end of the run cannot be written.
     """
-    keras.utils.set_random_seed(settings.schedule.seed)
+    devices.seed(settings.schedule)
     schedule = phases.phases(settings.schedule)
     about = phases.task_updates(schedule), phases.adversarial(schedule)
     run = Run(folder, source.bank, UniversalTrainer(settings, *about, strategy))

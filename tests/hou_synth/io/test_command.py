@@ -1,8 +1,11 @@
+import os
+import subprocess
 import sys
 
 import pytest
 
 from hou_synth.io import command
+from tests.paths import ROOT
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,18 @@ def test_empty_arguments_are_refused_before_anything_is_done(monkeypatch, capsys
         assert main(argv) == 2
         assert capsys.readouterr().err == "error: Expected arguments that are not empty. Received: an empty name.\n"
     assert command.command(len)(["x", "y", "z"]) == 3
+
+
+@pytest.mark.parametrize("own", [None, "false"])
+def test_memory_of_a_gpu_is_asked_for_as_it_is_needed_before_tensorflow_is_there(own):
+    code = (
+        "import os, sys; from hou_synth.io import command; "
+        "command.run(lambda argv: print(os.environ[command.GROWTH], 'tensorflow' in sys.modules), [])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != command.GROWTH}
+    environment |= {command.GROWTH: own} if own else {}
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert told.stdout.split() == [own or "true", "False"], told.stderr
 
 
 def test_usage_tells_how_a_command_was_called(monkeypatch):

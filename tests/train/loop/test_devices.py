@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config as framework  # which alone tells of determinism, and ends it
 
 from hou_synth import config
 from tests.paths import ROOT
@@ -147,6 +148,31 @@ def test_a_run_of_lower_precision_keeps_plain_networks(tiles, single, tmp_path, 
     differences = [np.abs(a - b).max() for a, b in zip(weights(single), weights(tmp_path / "run"), strict=True)]
     assert 0 < max(differences) < 0.02
     assert keras.mixed_precision.dtype_policy().name == "float32"
+
+
+@pytest.fixture
+def determinism():
+    """Whether TensorFlow's operations are deterministic, which they are no more after the test."""
+    yield framework.is_op_determinism_enabled
+    framework.disable_op_determinism()
+
+
+def test_a_deterministic_run_has_no_operation_that_cannot_be(tiles, single, tmp_path, determinism):
+    assert not determinism()
+    assert universal.main(command(tiles, tmp_path, "--deterministic")) == 0
+    assert determinism() and config.load(tmp_path / "run/config.json").schedule.deterministic
+    for one, two in zip(weights(single), weights(tmp_path / "run"), strict=True):  # sums are in another order
+        assert np.allclose(one, two, atol=1e-6)
+        assert np.array_equal(one, two)
+
+
+def test_a_schedule_seeds_and_says_whether_operations_are_deterministic(determinism):
+    drawn = []
+    for deterministic in (False, True):
+        devices.seed(config.preset("quick", seed=3, deterministic=deterministic).schedule)
+        drawn.append((float(tf.random.uniform(())), np.random.random()))
+        assert determinism() == deterministic
+    assert drawn[0] == drawn[1]
 
 
 def test_precision_is_left_as_it_was_even_after_an_error():
