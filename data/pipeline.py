@@ -1,5 +1,6 @@
 """The tf.data.Dataset that training eats."""
 
+import contextlib
 import functools
 import sys
 
@@ -52,7 +53,7 @@ class Source:
     for the whole process, which doubled the time of a training step on 2 cores.
     """
 
-    def __init__(self, bank, config, workers=0, images=()):
+    def __init__(self, bank, config, workers=0, images=(), stored=None):
         """Starts nothing yet.
 
         Args:
@@ -60,9 +61,11 @@ class Source:
             config: `Config`.
             workers: processes; 0 for threads of this one, which are enough to feed a training on a CPU.
             images: labelled ones, `data.labelled.reader.Labelled` at 40X, whose patches join every task batch.
+            stored: `data.sets.stored.Stored` that gives the examples instead, without processes; closed with this.
         """
-        self.bank, self.config, self.workers, self.images = bank, config, workers, images
-        self.error = None  # the exception behind the dataset's own, if worker processes failed
+        self.bank, self.config, self.images, self.stored = bank, config, images, stored
+        self.workers = 0 if stored else workers
+        self.error = None  # the exception behind the dataset's own, if examples cannot be made
         self._blocks, self._next = None, 0
 
     def dataset(self, start=0):
@@ -102,13 +105,27 @@ class Source:
         return batches.batch(updates, drop_remainder=True).prefetch(2)
 
     def close(self):
-        """Ends the worker processes."""
+        """Ends the worker processes, and closes what is stored."""
         if self._blocks is not None:
             self._blocks.close()
             self._blocks = None
+        if self.stored:
+            self.stored.close()
 
     def _example(self, index):
-        return [np.ascontiguousarray(array) for array in synthetic.training(self.bank, self.config, int(index))]
+        with self._noted():
+            if self.stored:
+                return self.stored.training(int(index))
+            return [np.ascontiguousarray(array) for array in synthetic.training(self.bank, self.config, int(index))]
+
+    @contextlib.contextmanager
+    def _noted(self):
+        """Context whose first exception is kept: the dataset asks again, and its own exception has no type."""
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
+            raise
 
     def _block(self, first):
         """The block of examples that begins at an index: the workers' next one, unless the dataset began anew."""
@@ -117,8 +134,5 @@ class Source:
             function = functools.partial(workers.training_block, str(self.bank.path), self.config)
             self._blocks = workers.ordered(function, range(int(first), sys.maxsize, workers.BLOCK), self.workers)
         self._next = first + workers.BLOCK
-        try:
+        with self._noted():
             return next(self._blocks)
-        except Exception as error:
-            self.error = self.error or error  # the first: the dataset asks again
-            raise

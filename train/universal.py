@@ -19,6 +19,7 @@ def arguments(argv):
         prog=command.program("train.universal"), description="Train a nucleus segmenter on unlabelled H&E tiles."
     )
     parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
+    parser.add_argument("--patches", metavar="FILE", help="of data.synthesize: initial patches in place of fresh ones")
     labelled_options.add_training_data(parser, "--labelled")
     parser.add_argument("--out", help="run folder (default: runs/<preset>)")
     parser.add_argument("--bank", help="tile bank (default: banks/ beside the run folder)")
@@ -58,11 +59,12 @@ def main(argv=None):
         named = labelled_options.named(args, args.labelled)
         images = labelled_run.images(named, args.only, args.skip) if args.labelled else []
         bank = universal_training.prepared(args.tiles, settings, args.bank, folder, args.rebuild)
-        universal_training.begin(folder, settings, bank, args.tiles, images)
+        stored = universal_training.stored(args.patches, settings, bank)
+        universal_training.begin(folder, settings, bank, args.tiles, images, patches=stored and stored.about)
         if told := record.finished(folder):
             print(told, end="")
             return 0
-        with contextlib.closing(pipeline.Source(bank, settings, args.workers, images)) as source:
+        with contextlib.closing(pipeline.Source(bank, settings, args.workers, images, stored)) as source:
             run = universal_training.train(folder, settings, source, clock, strategy)
         models = pathlib.Path(args.models) if strategy.extended.should_checkpoint else folder.parent / "models"
         universal_training.finish(run, models, clock.minutes())

@@ -37,23 +37,44 @@ def read(path):
     return tf.data.Dataset.range(count).map(tensors, num_parallel_calls=2, deterministic=True)
 
 
-def _file(path):
-    """Number of patches of an HDF5 file, and a function from index to arrays."""
+def opened(path):
+    """An HDF5 file that is a data set, an open `h5py.File`.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ValueError: if it is none, or not complete; the message says what is intact.
+    """
     with hdf5.readable(path):  # or it is none
         pass
     try:
-        file = h5py.File(path, "r")
+        return h5py.File(path, "r")
     except Exception:  # HDF5 raises types of many kinds on a damaged file
         raise hdf5.damage(path) from None
-    return len(file["image"]), functools.partial(_row, file, path)
 
 
-def _row(file, path, index):
-    """The arrays of one patch in a file."""
+def row(file, path, index):
+    """The arrays of one patch in a file, by the names of `hdf5.FIELDS`.
+
+    Args:
+        file: open `h5py.File`.
+        path: its path, for the error.
+        index: of the patch.
+
+    Raises:
+        ValueError: if the patch is damaged.
+    """
     try:
         return {name: file[name][index] for name in hdf5.FIELDS}
     except Exception as error:  # HDF5 raises types of many kinds on a damaged file
         raise ValueError(f"Expected patch {index} of {path} to be intact. Received: {error}.") from error
+
+
+def _file(path):
+    """Number of patches of an HDF5 file, and a function from index to arrays."""
+    file = opened(path)
+    return len(file["image"]), functools.partial(row, file, path)
 
 
 def _folder(path):

@@ -59,7 +59,7 @@ class Store:
         specification.refuse_begun(self.parts)
         if self.path.exists():
             with readable(self.path) as file:
-                specification.refuse_other(_identity(file, self.path), self.path)
+                specification.refuse_other(identity(file, self.path), self.path)
                 self.held = len(file["image"])
                 specification.refuse_fewer(self.held, self.path)
                 self.kept = intact(file)
@@ -272,8 +272,16 @@ def _about(file, specification):
     file.create_dataset("tiles", data=names, dtype=h5py.string_dtype())
 
 
-def _identity(file, path):
-    """What a file was made of."""
+def identity(file, path):
+    """What a file was made of, as `Specification.identity` says it.
+
+    Args:
+        file: open `h5py.File`.
+        path: its path, for the error.
+
+    Raises:
+        ValueError: if the file does not say it.
+    """
     try:
         return documents.parse(str(file.attrs["identity"]), dict[str, object], "its identity")
     except Exception as error:  # HDF5 raises types of many kinds on a damaged file

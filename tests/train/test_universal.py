@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from data import synthesize
 from hou_synth import config
 from hou_synth.io import image_files, locks
 from tests.paths import ROOT
@@ -314,3 +315,21 @@ def test_mistakes_leave_no_traceback_in_a_real_process(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     (line,) = done.stderr.splitlines()  # and so no log of TensorFlow
     assert done.returncode == 2 and line.startswith("error: Expected a folder of tiles")
+
+
+def test_patches_of_a_file_are_learned_from_and_no_others(tmp_path, tiles, capsys):
+    short = "--adversarial-rounds 0 --joint-rounds 0 --final-steps 0 --self-rounds 0 --refiner-steps 0".split()
+    for seed in ("1", "2"):
+        wanted = ["--tiles", str(tiles), "--count", "3", "--size", "64", "--seed", seed, "--workers", "0"]
+        assert synthesize.main([*wanted, "--out", str(tmp_path / f"{seed}.h5")]) == 0
+    assert start(tmp_path, tiles, *short, "--patches", str(tmp_path / "1.h5")) == 0
+    about = json.loads((tmp_path / "run/run.json").read_text())
+    assert about["patches"].startswith("3 of 64x64, ")
+    capsys.readouterr()
+    for more in (["--patches", str(tmp_path / "2.h5")], []):
+        assert start(tmp_path, tiles, *short, "--resume", *more) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("error: Expected the data of the run in") and "patches: " in told
+        assert told.count(about["patches"]) == 1
+    assert start(tmp_path, tiles, *short, "--resume", "--patches", str(tmp_path / "1.h5")) == 0
+    assert "This run is finished" in capsys.readouterr().out

@@ -43,6 +43,7 @@ class About:
         tile_names: of those that the run learns from.
         tile_digest: of their names and pixels.
         labelled: names of labelled images beside the tiles.
+        patches: what the initial patches are, if they come from a file.
         updates: of a network that learns from labelled images alone.
         training: names of these.
         validation: names of those that choose the epoch.
@@ -58,6 +59,7 @@ class About:
     tile_names: list[str] | None = None
     tile_digest: str | None = None
     labelled: list[str] | None = None
+    patches: str | None = None
     updates: int | None = None
     training: list[str] | None = None
     validation: list[str] | None = None

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from data import tiles
+from data.sets.stored import Stored
 from hou_synth import metrics
 from hou_synth.io import command
 from train.judging import comparison, criterion, scores, unseen
@@ -42,6 +43,25 @@ def prepared(tissue, settings, path, folder, rebuild=False):
     bank = tiles.prepare(tissue, settings.synthesis, path, folder.parent / "banks", rebuild)
     bank.fitting(settings.schedule.patch)
     return bank
+
+
+def stored(path, settings, bank):
+    """Initial patches on disk that a run learns from.
+
+    Args:
+        path: file of `data.synthesize`; None for fresh patches.
+        settings: `Config`.
+        bank: `data.tiles.Bank`.
+
+    Returns:
+        `data.sets.stored.Stored`; None for fresh patches.
+
+    Raises:
+        ValueError: if the run cannot learn from them.
+    """
+    if path is None:
+        return None
+    return Stored(path, bank, settings, paired=phases.weighs(phases.phases(settings.schedule)))
 
 
 def begin(folder, settings, bank, tissue=None, images=(), **further):
