@@ -18,13 +18,14 @@ import tqdm
 
 from data import hdf5_members
 from data import tissue as embedded
+from hou_synth import normalise
 from hou_synth.io import documents, files, image_files, locks
 from hou_synth.synthesis import texture
 
-VERSION = 4  # of the bank's format
+VERSION = 5  # of the bank's format
 LAYERS = ("image", "background", "eosin", "grain")
 PREPARATION = (  # the configuration fields that a prepared tile depends on
-    "cell tissue_std super_factor super_level super_grow sub_factor sub_top colour_max inpaint_radius "
+    "balance cell tissue_std super_factor super_level super_grow sub_factor sub_top colour_max inpaint_radius "
     "density_unit area_small"
 ).split()
 EMBEDDED = "embedded"  # in place of a folder: the tissue that comes with the package
@@ -59,6 +60,11 @@ class Tile(texture.Tissue):
 
     name: str
     type: str
+
+
+def tissue_type(name):
+    """The first folder level of a tile's name, "" if there is none: where tiles of one scanner lie together."""
+    return name.split("/")[0] if "/" in name else ""
 
 
 def folder_sources(folder):
@@ -138,6 +144,7 @@ def build(sources, path, config, workers=None, progress=True, rebuild=False):
             other settings.
     """
     path = pathlib.Path(path)
+    sources = _stamped_together(sources) if config.balance else sources
     old = [path] if path.exists() else []
     if old and not rebuild:
         check(path, config)
@@ -210,6 +217,23 @@ def _groups(file):
     return [hdf5_members.member(tiles, key, h5py.Group) for key in tiles]
 
 
+def _of_types(sources):
+    """Tissue type -> list of `Source`."""
+    groups = {}
+    for source in sources:
+        groups.setdefault(tissue_type(source.name), []).append(source)
+    return groups
+
+
+def _stamped_together(sources):
+    """Sources whose stamps change with any tile of their type, as their white does."""
+    stamped = []
+    for group in _of_types(sources).values():
+        digest = hashlib.sha1(repr([(source.name, source.stamp) for source in group]).encode()).hexdigest()
+        stamped += [dataclasses.replace(source, stamp=f"{source.stamp} {digest}") for source in group]
+    return stamped
+
+
 def _prepare(sources, old, parts, config, workers, progress):
     """Writes the tiles that neither the old bank nor a part holds, a few at a time, as further parts."""
     known = _holding(old, parts, {source.name: source.stamp for source in sources}, config)
@@ -218,6 +242,7 @@ def _prepare(sources, old, parts, config, workers, progress):
     bar = tqdm.tqdm(total=len(todo), desc="preparing tiles", unit="tile", disable=hidden)
     number = len(list(parts.glob("*.h5")))
     with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        todo = _balanced(todo, sources, pool) if config.balance else todo
         for start in range(0, len(todo), 4 * workers):  # results are bounded in memory
             batch, made = todo[start : start + 4 * workers], []
             for prepared in pool.map(lambda source: _prepared(source, config), batch):
@@ -226,6 +251,30 @@ def _prepare(sources, old, parts, config, workers, progress):
             with files.replacing(parts / f"{number + start:08}.h5") as partial, _begun(partial, config) as file:
                 for source, prepared in zip(batch, made, strict=True):
                     _keep(file, source, prepared)
+
+
+def _balanced(todo, sources, pool):
+    """Sources that read their tiles with their white brought to the standard: that of all tiles of their type."""
+    groups, result = _of_types(sources), []
+    for name, group in _of_types(todo).items():
+        levels = [each for each in pool.map(_brightest, groups[name]) if each is not None]
+        if levels:
+            read = functools.partial(_read_balanced, white=normalise.common_white(levels))
+            group = [dataclasses.replace(source, read=functools.partial(read, source.read)) for source in group]
+        result += group
+    return result
+
+
+def _read_balanced(read, white):
+    return normalise.balanced(read(), white)
+
+
+def _brightest(source):
+    """What `normalise.brightest` finds on a tile; None if it cannot be read."""
+    try:
+        return normalise.brightest(source.read())
+    except (ValueError, OSError):
+        return None
 
 
 def _holding(old, parts, wanted, config):
@@ -363,12 +412,11 @@ class Bank:
             _compare(group, name, stamp, reason)
             self.left_out[name] = reason
             return
-        kind = name.split("/")[0] if "/" in name else ""
         layers = [self._mapped(hdf5_members.member(group, layer)) for layer in LAYERS]
         cells = hdf5_members.member(group, "cells")[()]
         colour, density = group.attrs["colour"], group.attrs["density"]
         _compare(group, name, stamp, *layers, cells, colour, density)
-        tile = Tile(*layers, colour, float(density), cells, name, kind)
+        tile = Tile(*layers, colour, float(density), cells, name, tissue_type(name))
         _refuse_formless(tile)
         self.tiles.append(tile)
         self.free_pages(len(LAYERS) * tile.image.shape[0])

@@ -1,4 +1,4 @@
-"""Colours moved to a fixed target [Reinhard et al. 2001]."""
+"""Colours brought to a standard: white balance, and colours moved to a fixed target [Reinhard et al. 2001]."""
 
 import cv2
 import numpy as np
@@ -14,10 +14,60 @@ WHITE_MAX = 0.25  # images with a larger share of white pixels stay as they are;
 RAMP = np.float32(20)  # grey levels under WHITE within which tissue becomes glass; ours
 STD_MIN = 1.0  # so that the noise of a nearly uniform image is not blown up; ours
 
+STANDARD_WHITE = 250.0  # grey level that white becomes, which it has about in the tiles behind the target; ours
+BRIGHTEST = 99.5  # percentile of an image's pixels that is its white, so that specks of dust and light are not; ours
+CLEAREST = 90.0  # percentile of the images' whites that is their scanner's: tissue fills most images; ours
+DARKEST_WHITE = 140.0  # no scanner's white is darker: images of dense tissue alone; ours
+TINT_MAX = 0.1  # no white has a channel that is by a larger share darker than its brightest: eosin alone; ours
+
 
 def tissue(image):
     """Boolean map (h, w) of the pixels of a uint8 RGB image that are not white."""
     return image.min(axis=2) <= WHITE
+
+
+def white_point(images):
+    """The white of a scanner: the colour that its images have where there is glass.
+
+    Many images are filled with tissue and show no glass, so white is what the brightest pixels of the clearest images
+    have in each channel. Where no image shows glass, the palest tissue is taken for it; bounds on the darkness and the
+    tint of a white limit what that does.
+
+    Args:
+        images: iterable of (h, w, 3) uint8 RGB of one scanner; one will do.
+
+    Returns:
+        (3,) float32 grey levels, 140 to 255.
+    """
+    return common_white([brightest(image) for image in images])
+
+
+def brightest(image):
+    """(3,) grey levels of the brightest pixels of a uint8 RGB image, after means over 2x2, so that noise is none."""
+    half = [max(side // 2, 1) for side in image.shape[1::-1]]
+    return np.percentile(cv2.resize(image, half, interpolation=cv2.INTER_AREA).reshape(-1, 3), BRIGHTEST, axis=0)
+
+
+def common_white(brightest):
+    """The white of images, (3,) float32, out of the `brightest` of each, (n, 3)."""
+    white = np.maximum(np.percentile(brightest, CLEAREST, axis=0), DARKEST_WHITE)
+    return np.maximum(white, (1 - TINT_MAX) * white.max()).astype(np.float32)
+
+
+def balanced(image, white):
+    """Image whose white is the standard one.
+
+        I' = min(250 I / white, 255)
+
+    Args:
+        image: (h, w, 3) uint8 RGB.
+        white: (3,) grey levels, what `white_point` found in images of the same scanner, or in this one.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    levels = np.arange(256, dtype=np.float32)[:, None] * (STANDARD_WHITE / np.asarray(white, np.float32))
+    return cv2.LUT(image, np.minimum(np.rint(levels), 255).astype(np.uint8)[None])
 
 
 def in_lab(image):

@@ -274,3 +274,35 @@ def test_embedded_tissue_is_usable_in_every_preset(tmp_path):
         assert len(bank.tiles) >= 12 and len(bank.types) == 4
         largest = synthetic.example(bank, 0, 0, 512, config.preset(name).synthesis)
         assert largest.image.shape == (512, 512, 3) and largest.labels.max() > 3
+
+
+def dimmed(image, white):
+    return np.rint(image * (np.array(white) / 250)).astype(np.uint8)
+
+
+def balanced_bank(folder):
+    return {tile.name: tile.image.astype(int) for tile in build(folder, OURS).tiles}
+
+
+def test_each_type_has_its_own_white_which_all_its_tiles_share(tmp_path, tissue_image):
+    image = tissue_image[0].copy()
+    clear = image.copy()
+    clear[:64, :64] = 250
+    for kind, white in {"dark": (160, 150, 145), "light": (250, 250, 250)}.items():
+        write(tmp_path / f"tiles/{kind}/full.png", dimmed(image, white))
+        write(tmp_path / f"tiles/{kind}/clear.png", dimmed(clear, white))
+    images = balanced_bank(tmp_path / "tiles")
+    for name, original in {"full.png": image, "clear.png": clear}.items():
+        assert np.abs(images[f"light/{name}"] - original).max() <= 6
+        assert np.abs(images[f"dark/{name}"] - images[f"light/{name}"]).max() <= 6
+
+
+def test_another_tile_of_a_type_changes_the_white_of_all(folder, tissue_image, monkeypatch):
+    before = balanced_bank(folder)
+    write(folder / "lung/dim.png", dimmed(tissue_image[0], (125, 125, 125)))
+    done, original = [], tiles._prepared
+    monkeypatch.setattr(tiles, "_prepared", lambda source, settings: done.append(source.name) or original(source, settings))
+    assert sorted(balanced_bank(folder)) == sorted([*before, "lung/dim.png"])
+    assert sorted(done) == ["lung/a.png", "lung/deep/er/b.jpg", "lung/dim.png"]
+    done.clear()
+    assert len(balanced_bank(folder)) == 4 and done == []

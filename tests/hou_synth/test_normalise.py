@@ -80,3 +80,39 @@ def test_real_tile_moves_to_the_target(real_data):
     got = lab(normalise.reinhard(image))[normalise.tissue(image).ravel()]
     assert np.abs(got.mean(axis=0) - normalise.TARGET_MEAN).max() < 0.5
     assert np.abs(got.std(axis=0) - normalise.TARGET_STD).max() < 0.5
+
+
+def scanned(white):
+    """Images of tissue, the first with some glass, as a scanner of that white records them."""
+    random = np.random.default_rng(2)
+    images = [random.uniform(0.3, 0.8, (64, 64, 3)) for _ in range(5)]
+    images[0][:16, :16] = 1.0
+    return [np.rint(image * white).astype(np.uint8) for image in images]
+
+
+@pytest.mark.parametrize("white", [(250, 250, 250), (157, 149, 150), (255, 240, 230)])
+def test_the_white_of_a_scanner_is_that_of_the_glass_on_few_of_its_images(white):
+    images = scanned(np.array(white))
+    found = normalise.white_point([images[0], images[0], *images[1:]])
+    np.testing.assert_allclose(found, white, atol=1)
+    standard = [normalise.balanced(image, found).astype(int) for image in images]
+    assert np.abs(standard[0][:16, :16] - 250).max() <= 2
+    assert all(np.abs(a - b).max() <= 2 for a, b in zip(standard, scanned(np.full(3, 250)), strict=True))
+
+
+def test_white_is_neither_dark_nor_tinted_where_no_image_shows_glass():
+    eosin = np.full((64, 64, 3), (200, 90, 140), np.uint8)
+    np.testing.assert_allclose(normalise.white_point([eosin]), (200, 180, 180))
+    np.testing.assert_allclose(normalise.white_point([eosin // 4]), (140, 140, 140))
+
+
+def test_specks_do_not_pass_for_white():
+    image = np.full((64, 64, 3), 200, np.uint8)
+    image[5, 5:11] = 255
+    assert (normalise.white_point([image]) == 200).all()
+    assert (normalise.white_point([image] * 19 + [np.full_like(image, 255)]) == 200).all()
+
+
+def test_balanced_channels_by_hand():
+    image = np.array([[[100, 150, 60]], [[200, 255, 0]]], np.uint8)
+    assert normalise.balanced(image, (200, 250, 125)).tolist() == [[[125, 150, 120]], [[250, 255, 0]]]
