@@ -45,8 +45,7 @@ def main(argv=None):
 
 def mask(image, settings):
     """Super-segmentation of an image."""
-    haematoxylin, _ = stain.deconvolve(image)
-    return texture.super_segmentation(haematoxylin, texture.share_above_otsu(haematoxylin), settings)
+    return texture.nuclear_regions(image, stain.deconvolve(image)[0], settings)[2]
 
 
 def coverage(images, settings):

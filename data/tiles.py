@@ -25,7 +25,7 @@ from hou_synth.synthesis import texture
 VERSION = 5  # of the bank's format
 LAYERS = ("image", "background", "eosin", "grain")
 PREPARATION = (  # the configuration fields that a prepared tile depends on
-    "balance cell tissue_std super_factor super_level super_grow sub_factor sub_top colour_max inpaint_radius "
+    "balance cell tissue_std super_factor super_level super_grow sub_factor sub_top colour_max red_max inpaint_radius "
     "density_unit area_small"
 ).split()
 EMBEDDED = "embedded"  # in place of a folder: the tissue that comes with the package

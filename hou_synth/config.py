@@ -9,7 +9,7 @@ import json
 
 from hou_synth.io import documents, files
 
-VERSION = 4  # of the configuration's format, kept in config.json: a field that comes or changes raises it
+VERSION = 5  # of the configuration's format, kept in config.json: a field that comes or changes raises it
 
 
 def number(value, meaning):
@@ -62,6 +62,7 @@ class Synthesis:
     sub_factor: float = number(0.92, "sub-segmentation takes this times Otsu's share; release")
     sub_top: float = number(99.0, "and leaves out pixels above this percentile; release")
     colour_max: float = number(100.0, "a nuclear colour brighter than this in all channels is none; release")
+    red_max: float = number(255.0, "a nuclear colour with more red is none, as haematoxylin absorbs red; ours")
     inpaint_radius: int = number(3, "Telea; release")
     super_level: float = number(0.0, "if positive, local super-segmentation and background texture instead; ours")
     background_gain: float = number(0.009, "colour jitter of the background, relative; release")
@@ -73,6 +74,9 @@ class Synthesis:
     detail: float = number(0.0, "share of the tile's own fine structure added to the texture; ours")
     tone_low: float = number(0.6, "if optical: density of one nucleus, times U(tone_low, tone_high); ours")
     tone_high: float = number(1.4, "and at most; ours")
+    covered: float = number(
+        0.0, "if positive, U(this, 1) of the background's optical density stays in the palest of a nucleus; ours"
+    )
     opacity_low: float = number(1.0, "opacity of one nucleus, U(opacity_low, 1); ours")
     texture_noise: float = number(0.0, "1 adds uniform noise of +-1.6/1.3/2.6 grey levels (R/G/B); release 1")
     texture_blur: float = number(0.0, "probability of a random 3x3 or 5x5 blur; release 0.5")
@@ -286,7 +290,8 @@ _RELEASE_SYNTHESIS = {
 _OUR_SYNTHESIS = {
     "balance": True,
     "super_level": 0.4,
-    "colour_max": 110.0,  # leaves out tiles whose nuclei are pale, about one in ten
+    "colour_max": 255.0,  # nuclei may be pale, but
+    "red_max": 205.0,  # not without blue: leaves out tiles of eosin alone
     "sub_factor": 0.6,  # the darker part of the nuclear pixels, as tones vary around it
     "size_bias": 1.0,
     "size_bias_density": 0.0,
@@ -299,6 +304,7 @@ _OUR_SYNTHESIS = {
     "optical": True,
     "tone_low": 0.8,
     "tone_high": 1.5,
+    "covered": 0.5,
     "opacity_low": 0.95,
     "detail": 0.7,
     "texture_noise": 1.0,

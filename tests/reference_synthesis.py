@@ -375,6 +375,11 @@ def nuclear_texture(random, labels, edge, source, config):
         if kernel is not None:
             plane = ndimage.correlate(plane, kernel, mode="mirror")
         image[..., channel] = plane if config.optical else plane * field
+    if config.covered:
+        share = random.uniform(config.covered, 1)
+        for channel in range(3):
+            tissue = np.maximum(coarse(source.background[..., channel].astype(float)), 1) / 255
+            image[..., channel] = np.minimum(image[..., channel], 255 * tissue**share)
     return image
 
 

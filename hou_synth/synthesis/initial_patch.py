@@ -87,6 +87,8 @@ def painted(random, labels, source, config):
     edge = contours(labels)
     opacity = blurred(random, nuclear_opacity(random, labels, edge, source, config), config)
     texture = interior.nuclear_texture(random, labels, edge, source, config)
+    if config.covered:
+        texture = interior.covered(random, texture, source, config)
     image = cv2.blendLinear(texture, surroundings(random, labels, source, config), opacity, 1.0 - opacity)
     image = camera.photographed(random, image, config.camera) if config.camera else camera.levels(image)
     return Patch(image=image, labels=labels, centres=centres(labels), contours=edge)

@@ -47,6 +47,25 @@ def nuclear_texture(random, labels, edge, source, config):
     return image
 
 
+def covered(random, texture, source, config):
+    """Nuclear texture as dense as what lies over and under the nuclei in the section, or denser [ours].
+
+    The clear inside of a nucleus lets that tissue show through, not glass, which would be a white hole in dense tissue.
+
+    Args:
+        random: `numpy.random.Generator`.
+        texture: (s, s, 3) float32 grey levels.
+        source: `Source`.
+        config: `Synthesis`.
+
+    Returns:
+        (s, s, 3) float32.
+    """
+    share = random.uniform(config.covered, 1.0)
+    through = cv2.pow(np.maximum(coarse(source.background.astype(np.float32)), 1.0) / np.float32(255), share)
+    return cv2.min(texture, through * np.float32(255))
+
+
 def optical_texture(random, labels, edge, source, config):
     """Relative optical density of the nuclear material [ours].
 

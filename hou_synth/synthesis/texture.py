@@ -6,11 +6,13 @@ import cv2
 import numpy as np
 from skimage.filters import threshold_otsu
 
+from hou_synth.synthesis.nuclear_level import absorbed_red, nuclear_level
 from hou_synth.synthesis.stain import deconvolve
 
 WHITE = 225.0  # grey level above which a pixel is glass; ours
 GREY, TINT = 190.0, 20.0  # or above the first with channels that differ by less than the second; ours
-FILLED_MAX = 0.8  # a tile with a larger share to fill is none, such as one of blood; ours
+FILLED_MAX = 0.9  # a tile with a larger share to fill is none, such as one of blood; ours
+DARKEST = 0.1  # share of the nuclear pixels that is left out as too dark at most; ours
 SEAM = 2  # half width of the cross-fade between fills of different origin, in pixels; ours
 HALO = 2  # pixels around a filled region that are no source of a fill, as the nuclei shine into them; ours
 BLOCK = 24  # side of the blocks that are filled from one place; ours
@@ -57,11 +59,24 @@ def level_above(values, share):
     return np.partition(values, place, axis=None)[place]
 
 
-def super_segmentation(haematoxylin, share, config):
-    """Mask that should contain every nucleus, (h, w) bool: by the local rule if `super_level` is set."""
-    if config.super_level:
-        return local_super_segmentation(haematoxylin, config)
-    return global_super_segmentation(haematoxylin, share, config)
+def nuclear_regions(image, haematoxylin, config):
+    """Where the nuclei of a tile are: by the local rule if `super_level` is set.
+
+    Args:
+        image: (h, w, 3) uint8 RGB.
+        haematoxylin: (h, w) float32.
+        config: `Synthesis`.
+
+    Returns:
+        (h, w) float32 stain, more in nuclei; share of its pixels that are nuclei; and a mask, (h, w) bool, that should
+        contain every nucleus.
+    """
+    if not config.super_level:
+        share = share_above_otsu(haematoxylin)
+        return haematoxylin, share, global_super_segmentation(haematoxylin, share, config)
+    stain = absorbed_red(image)
+    level = nuclear_level(stain)
+    return stain, (stain > level).mean(), local_super_segmentation(stain, level, config)
 
 
 def global_super_segmentation(haematoxylin, share, config):
@@ -82,21 +97,22 @@ def global_super_segmentation(haematoxylin, share, config):
     return cv2.dilate(mask, _disc(config.super_grow)).view(bool)
 
 
-def local_super_segmentation(haematoxylin, config):
+def local_super_segmentation(stain, level, config):
     """Mask that should contain every nucleus, pale and vesicular ones too [ours].
 
     The threshold lies `super_level` of the way from the local background to the mean nuclear level; small
     holes, the clear centres of vesicular nuclei, are filled.
 
     Args:
-        haematoxylin: (h, w) float32.
+        stain: (h, w) float32, more in nuclei.
+        level: of the stain, that nuclei lie above.
         config: `Synthesis`.
 
     Returns:
         (h, w) bool.
     """
-    smooth = cv2.GaussianBlur(haematoxylin, (0, 0), 1.5)
-    below = smooth < threshold_otsu(smooth)
+    smooth = cv2.GaussianBlur(stain, (0, 0), 1.5)
+    below = smooth <= level
     nuclear = cv2.mean(smooth, (~below).view(np.uint8))[0]
     base = local_mean(smooth, below, 40.0)
     mask = (smooth > base + config.super_level * (nuclear - base)).view(np.uint8)
@@ -225,27 +241,33 @@ def _crossfaded(number, where, here, shift, free, deviation):
     return pixels.take(above, 0) * (weights[0] * scale)[:, None] + pixels.take(below, 0) * (weights[1] * scale)[:, None]
 
 
-def nuclear_colour(image, haematoxylin, share, config):
+def nuclear_colour(image, stain, share, config):
     """Mean colour of the sub-segmentation, whose regions lie inside nuclei [paper; release].
 
     Args:
         image: (h, w, 3) uint8 RGB.
-        haematoxylin: (h, w) float32.
-        share: of pixels above Otsu's threshold.
+        stain: (h, w) float32, more in nuclei.
+        share: of pixels that are nuclei.
         config: `Synthesis`.
 
     Returns:
         (3,) float32 in grey levels.
 
     Raises:
-        ValueError: if there is no such pixel or all channels are brighter than `colour_max`.
+        ValueError: if there is no such pixel, all channels are brighter than `colour_max`, or red is than `red_max`.
     """
-    low = level_above(haematoxylin, config.sub_factor * share)
-    inside = (haematoxylin >= low) & (haematoxylin <= level_above(haematoxylin, 1.0 - config.sub_top / 100.0))
+    top = 1.0 - config.sub_top / 100.0
+    low = level_above(stain, config.sub_factor * share)
+    inside = (stain >= low) & (stain <= level_above(stain, min(top, DARKEST * share) if config.super_level else top))
     colour = np.float32(cv2.mean(image, inside.view(np.uint8))[:3] if inside.any() else [255] * 3)
     if (colour > config.colour_max).all():
         raise ValueError(
             f"Expected a nuclear colour of at most {config.colour_max:.0f} in some channel. "
+            f"Received: {np.rint(colour).astype(int).tolist()}."
+        )
+    if colour[0] > config.red_max:
+        raise ValueError(
+            f"Expected a nuclear colour with at most {config.red_max:.0f} of red. "
             f"Received: {np.rint(colour).astype(int).tolist()}."
         )
     return colour
@@ -326,9 +348,8 @@ def tissue(image, config):
     if not cells.any():
         raise ValueError("Expected some tissue. Received: a blank tile.")
     haematoxylin, eosin = deconvolve(image)
-    share = share_above_otsu(haematoxylin)
-    colour = nuclear_colour(image, haematoxylin, share, config)
-    nuclei = super_segmentation(haematoxylin, share, config)
+    stain, share, nuclei = nuclear_regions(image, haematoxylin, config)
+    colour = nuclear_colour(image, stain, share, config)
     if config.super_level and nuclei.mean() > FILLED_MAX:
         raise ValueError(
             f"Expected background on at least {1 - FILLED_MAX:.0%} of a tile to fill the rest with. "

@@ -301,7 +301,9 @@ def test_another_tile_of_a_type_changes_the_white_of_all(folder, tissue_image, m
     before = balanced_bank(folder)
     write(folder / "lung/dim.png", dimmed(tissue_image[0], (125, 125, 125)))
     done, original = [], tiles._prepared
-    monkeypatch.setattr(tiles, "_prepared", lambda source, settings: done.append(source.name) or original(source, settings))
+    monkeypatch.setattr(
+        tiles, "_prepared", lambda source, settings: done.append(source.name) or original(source, settings)
+    )
     assert sorted(balanced_bank(folder)) == sorted([*before, "lung/dim.png"])
     assert sorted(done) == ["lung/a.png", "lung/deep/er/b.jpg", "lung/dim.png"]
     done.clear()

@@ -107,6 +107,21 @@ def test_grains_grow_with_the_chromatin():
     assert spread[0] + 0.02 < spread[1] < spread[2] - 0.1
 
 
+def test_the_inside_of_a_nucleus_is_covered_by_what_lies_over_and_under_it():
+    settings, pale = dataclasses.replace(CPU, covered=0.5), np.full((SIDE, SIDE, 3), 250, np.float32)
+    tissue = dataclasses.replace(source(), background=np.full((SIDE, SIDE, 3), (220, 110, 55), np.uint8))
+    shares = []
+    for seed in range(40):
+        got = interior.covered(np.random.default_rng(seed), pale, tissue, settings)
+        densities = -np.log10(got / 255)
+        share = densities / -np.log10(np.float32([220, 110, 55]) / 255)
+        assert share.max() - share.min() < 0.02  # the same in each channel: the tissue's hue
+        shares.append(share.mean())
+    assert 0.5 <= min(shares) < 0.6 and 0.9 < max(shares) <= 1.01
+    dark = np.full_like(pale, 40)
+    assert (interior.covered(np.random.default_rng(0), dark, tissue, settings) == 40).all()
+
+
 def test_nothing_is_cleared_where_chromatin_is_painted():
     labels, edge = squares(), initial_patch.contours(squares())
     for settings, least in ((CPU, CPU.opacity_low), (dataclasses.replace(CPU, chromatin=0.0), 0.0)):

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -31,9 +32,8 @@ def test_deconvolution_takes_uint8_rgb_only(image):
 @pytest.mark.parametrize("settings", [PAPER, OURS])
 def test_super_segmentation_contains_the_nuclei(tissue_image, settings):
     image, labels = tissue_image
-    haematoxylin, _ = stain.deconvolve(image)
-    share = texture.share_above_otsu(haematoxylin)
-    mask = texture.super_segmentation(haematoxylin, share, settings)
+    _, share, mask = texture.nuclear_regions(image, stain.deconvolve(image)[0], settings)
+    assert share == pytest.approx((labels > 0).mean(), rel=0.2)
     assert mask[labels > 0].mean() > 0.97
     assert mask.mean() < 0.6
 
@@ -79,6 +79,34 @@ def test_tile_without_nuclear_colour_is_refused():
     noise = np.random.default_rng(0).integers(150, 220, (128, 128, 3)).astype(np.uint8)
     with pytest.raises(ValueError, match="nuclear colour"):
         texture.tissue(noise, PAPER)
+
+
+@pytest.fixture
+def sparse():
+    """Pink tissue and glass with few nuclei, (256, 256, 3) uint8, and the nuclei's mask."""
+    random, nuclei = np.random.default_rng(0), np.zeros((256, 256), np.uint8)
+    for place in ((60, 40), (150, 100), (40, 200)):
+        cv2.circle(nuclei, place, 9, 1, -1)
+    image = np.where(nuclei[..., None] > 0, (150, 120, 175), (228, 170, 200)).astype(np.float32)
+    image[:, 190:] = 247
+    image[128:, 190:] = (235, 190, 210)
+    image = cv2.GaussianBlur(image, (0, 0), 0.8) + random.normal(0, 5, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8), nuclei > 0
+
+
+def test_few_pale_nuclei_are_told_from_tissue_that_is_no_glass(sparse):
+    image, nuclei = sparse
+    prepared = texture.tissue(image, OURS)
+    assert np.abs(prepared.colour - (150, 120, 175)).max() < 12
+    assert prepared.density * OURS.density_unit == pytest.approx(nuclei.mean(), rel=0.5)
+    replaced = (prepared.background != image).any(-1)
+    assert replaced[nuclei].mean() > 0.97 and replaced.mean() < 0.1
+
+
+def test_tissue_of_eosin_alone_is_refused():
+    image = np.full((128, 128, 3), (230, 150, 190), np.float32) + np.random.default_rng(0).normal(0, 12, (128, 128, 3))
+    with pytest.raises(ValueError, match="at most 205 of red"):
+        texture.tissue(np.clip(image, 0, 255).astype(np.uint8), OURS)
 
 
 def test_local_mean_ignores_what_is_masked():
