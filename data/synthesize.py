@@ -16,6 +16,7 @@ from hou_synth import options
 from hou_synth.io import command, locks
 
 LAYOUTS = {"hdf5": hdf5, "release": folders}
+ENDINGS = (".h5", ".hdf5")  # of a file
 LARGEST = 512
 
 
@@ -46,6 +47,7 @@ def main(argv=None):
     settings = options.configuration(args, "cpu")
     side = settings.schedule.patch if args.size is None else args.size
     check(args.count, side, args.seed, args.workers)
+    check_name(args.out, args.layout)
     out = pathlib.Path(args.out).absolute()  # the workers of a cluster have their own folder
     layout = LAYOUTS[args.layout]
     print(f"{args.count} patches of {side}x{side}: about {_amount(args.count * patch_bytes(layout, side))} in {out}")
@@ -81,6 +83,15 @@ def check(count, side, seed, processes):
         raise ValueError(f"Expected a size of {tiles.SIDE_MIN} to {LARGEST} pixels. Received: {side}.")
     if seed < 0 or (processes or 0) < 0:
         raise ValueError(f"Expected a seed and workers of at least 0. Received: {seed} and {processes}.")
+
+
+def check_name(out, layout):
+    """Refuses a file of a data set that is named like another, and a folder that is named like a file."""
+    named = pathlib.Path(out).suffix.lower() in ENDINGS
+    if layout == "hdf5" and not named:
+        raise ValueError(f"Expected an --out that ends in .h5 or .hdf5, or --layout release. Received: {out}.")
+    if layout == "release" and named:
+        raise ValueError(f"Expected a folder as --out for --layout release. Received: {out}.")
 
 
 def patch_bytes(layout, side):

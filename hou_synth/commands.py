@@ -42,9 +42,13 @@ def arguments(argv):
         ),
     )
     parser.add_argument("--version", action="version", version=f"{command.PROGRAM} {hou_synth.__version__}")
-    parser.add_argument("command", metavar="COMMAND", help="one of those below")
+    parser.add_argument("command", metavar="COMMAND", nargs="?", help="one of those below")
     parser.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    return parser.prog, parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        parser.exit(command.MISTAKE)
+    return parser.prog, args
 
 
 @command.command

@@ -198,7 +198,7 @@ def markdown(rows, columns=("image",)):
 
 
 def _maps(folder):
-    """Label maps of a folder: stem without `_labels` -> path.
+    """Label maps of a folder, of which there must be one: stem without `_labels` -> path.
 
     If the folder holds files named `_labels`, they alone are label maps, the others being images.
     """
@@ -206,6 +206,8 @@ def _maps(folder):
     if not folder.is_dir():
         raise ValueError(f"Expected a folder of label maps. Received: {folder}.")
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in image_files.MAPS)
+    if not paths:
+        raise ValueError(f"Expected label maps ({', '.join(image_files.MAPS)}). Received: none in {folder}.")
     named = [p for p in paths if p.stem.endswith(image_files.SUFFIX)]
     return {p.stem.removesuffix(image_files.SUFFIX): p for p in named or paths}
 
@@ -237,8 +239,8 @@ def main(argv=None):
     if args.out:
         files.refuse_existing(args.out)
     rows, failures = _compare(_maps(args.predicted), _maps(args.true))
-    if not rows and not failures:
-        raise ValueError(f"Expected label maps. Received: none in {args.predicted} and {args.true}.")
+    if not rows:
+        raise ValueError("Expected label maps that can be compared. Received: none, see above.")
     rows = with_mean(rows)
     print(aligned(rows))
     if args.out:

@@ -80,6 +80,8 @@ def main(argv=None):
     else:
         segmented = evaluation.method(args.model and args.model[0], not args.no_normalise)
         rows = evaluation.measure(segmented, sets, on_error, args.overlays, args.worst)
+    if not rows:
+        raise ValueError("Expected an image that can be measured. Received: none, see above.")
     if args.out:
         scores.write(args.out, rows)
         files.write_text(args.out.with_suffix(".md"), evaluation.report(rows))

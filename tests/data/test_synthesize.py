@@ -240,6 +240,20 @@ def test_other_settings_and_outputs_that_cannot_be_written(home, tmp_path, capsy
     assert "whole.h5/a.h5" in error(capsys)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("p.png", [], "Expected an --out that ends in .h5 or .hdf5, or --layout release."),
+        ("folder", [], "Expected an --out that ends in .h5 or .hdf5, or --layout release."),
+        ("a.HDF5", ["--layout", "release"], "Expected a folder as --out for --layout release."),
+    ],
+)
+def test_an_output_that_is_named_like_something_else_is_refused(home, tmp_path, capsys, name, options, told):
+    assert start(home, tmp_path / name, *options) == 2
+    assert error(capsys) == f"error: {told} Received: {tmp_path / name}."
+    assert not os.listdir(tmp_path)
+
+
 def test_the_release_layout_through_the_command(home, tmp_path, capsys):
     out = tmp_path / "folder"
     assert start(home, out, "--layout", "release", "--count", "70", "--workers", "2") == 0

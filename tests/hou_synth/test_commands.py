@@ -65,9 +65,12 @@ def test_an_unknown_command_is_one_line(called, capsys):
     assert line.startswith("error: Expected a command out of segment, train,") and line.endswith("'segmnt'.")
 
 
-def test_no_command_is_a_mistake(called, capsys):
+def test_no_command_is_a_mistake_that_shows_the_help(called, capsys):
+    assert called("--help") == 0
+    wanted = capsys.readouterr().out
     assert called() == 2
-    assert "COMMAND" in capsys.readouterr().err.splitlines()[-1]
+    told = capsys.readouterr()
+    assert told.err == wanted and told.out == ""
 
 
 def test_the_package_runs_by_name():

@@ -178,6 +178,26 @@ def test_command_without_a_folder(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_command_with_an_empty_folder_is_one_line(folders, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/notes.txt").write_text("no label map")
+    for pair in (("empty", "true"), ("predicted", "empty"), ("empty", "empty")):
+        assert metrics.main([str(tmp_path / name) for name in pair]) == 2
+        told = capsys.readouterr()
+        assert told.out == "" and told.err.count("\n") == 1
+        assert told.err.startswith("error: Expected label maps (.png, ") and told.err.endswith(
+            "none in " + str(tmp_path / "empty") + ".\n"
+        )
+
+
+def test_command_leaves_no_table_without_rows(folders, capsys):
+    (folders / "true" / "a.npy").write_bytes(b"torn")
+    out = folders / "table.csv"
+    assert metrics.main([str(folders / "predicted"), str(folders / "true"), "--out", str(out)]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and len(told.err.splitlines()) == 2 and not out.exists()
+
+
 def row(value, **texts):
     return {**texts, **dict.fromkeys(metrics.MEASURES, value)}
 

@@ -301,13 +301,15 @@ def test_every_set_has_a_table_of_its_own(folder, stained, circles, capsys):
     assert "1 of 2" in capsys.readouterr().err
 
 
-def test_without_a_single_success_the_tables_are_empty(folder, capsys):
+@pytest.mark.parametrize("damaged", ["{}.png", "{}_labels.png"])
+def test_without_a_single_success_there_are_no_tables(folder, capsys, damaged):
     for stem in "ab":
-        (folder / "data" / f"{stem}.png").write_bytes(b"damaged")
+        assert (folder / "data" / damaged.format(stem)).write_bytes(b"damaged")
     assert run(folder, "--model", "otsu", "--out", folder / "t.csv", "--overlays", folder / "o") == 2
     captured = capsys.readouterr()
-    assert captured.err.count("error: ") == 2 and captured.out == ""
-    assert table(folder / "t.csv") == [] and (folder / "t.md").read_text() == ""
+    assert captured.err.count("error: ") == 3 and captured.out == ""
+    assert captured.err.endswith("error: Expected an image that can be measured. Received: none, see above.\n")
+    assert not any((folder / name).exists() for name in ("t.csv", "t.md", "o"))
 
 
 def test_names_of_sets_are_the_shortest_that_differ():

@@ -91,7 +91,7 @@ def within(images, folds):
         List of `Split`.
 
     Raises:
-        ValueError: if there is one image of a type alone, or fewer than two folds.
+        ValueError: if there is one image of a type alone, fewer than two folds, or more than a type has images.
     """
     types = by_type(images)
     few = [name for name, members in types.items() if len(members) < 2]
@@ -99,8 +99,14 @@ def within(images, folds):
         raise ValueError(
             f"Expected at least 2 folds and 2 images of each tissue type. Received: {folds} folds, one of {few}."
         )
+    most = max(map(len, types.values()))
+    if folds > most:
+        raise ValueError(
+            f"Expected {folds} images of a tissue type at least, one for each fold. Received: {most}; "
+            f"--folds {most} takes as many."
+        )
     tested = [{name for members in types.values() for name in members[fold::folds]} for fold in range(folds)]
-    return [_split(f"fold{number}", images, test) for number, test in enumerate(tested, 1) if test]
+    return [_split(f"fold{number}", images, test) for number, test in enumerate(tested, 1)]
 
 
 def across(images):
@@ -149,8 +155,16 @@ def cells(protocol, splits, networks, rows, shots, seed):
 
     Returns:
         List of `Cell`.
+
+    Raises:
+        ValueError: for more images to fine-tune with than a split may train with.
     """
-    made = []
+    made, fewest = [], min(len(split.training) for split in splits)
+    if "finetune" in rows and max(shots) > fewest:
+        raise ValueError(
+            f"Expected at most {fewest} images to fine-tune with, which the smallest split has for training. "
+            f"Received: --shots {' '.join(map(str, shots))}."
+        )
     everything = tuple(sorted({name for split in splits for name in split.test}))
     for network in networks:
         kinds = [row for row in ROWS if row in rows and (row in ROWS[:2] or network == networks[0])]

@@ -67,6 +67,17 @@ def test_few_images_are_always_among_more_and_the_seed_chooses_them():
     assert shots[0, 1] < shots[0, 2] < shots[0, 4] and shots[0, 4] != shots[1, 4]
 
 
+def test_a_protocol_of_few_images_is_refused_and_not_filled_with_equal_cells():
+    pair = IMAGES[:2]
+    with pytest.raises(ValueError, match=r"Expected 4 images of a tissue type .* Received: 2; --folds 2 takes as many"):
+        protocols.within(pair, 4)
+    splits = protocols.within(pair, 2)
+    with pytest.raises(ValueError, match=r"Expected at most 1 images to fine-tune with.* Received: --shots 1 2\.$"):
+        protocols.cells("within", splits, ["unet"], protocols.ROWS, [1, 2], 0)
+    assert len(protocols.cells("within", splits, ["unet"], ["supervised"], [1, 2], 0)) == 2
+    assert len(protocols.cells("within", splits, ["unet"], ["finetune"], [1], 0)) == 2
+
+
 def test_titles_are_the_paper_s():
     assert protocols.title("supervised-cnn") == "Type-specific CNN"
     assert protocols.title("universal-unet") == "Universal U-net, no labels"
