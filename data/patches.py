@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from data import synthetic
+from data import draws, synthetic
 from hou_synth import instances
 from hou_synth.synthesis import initial_patch
 
@@ -11,14 +11,15 @@ UNKNOWN = -1  # label of pixels that are known as neither nucleus nor background
 SCALE = (0.8, 1.25)  # range of the random magnification; ours (the paper names the augmentation, no number)
 
 
-def training(images, config, index):
+def training(groups, config, index):
     """Patch number `index` of a set of labelled images, rotated, mirrored and scaled at random [paper Sec. 5.1].
 
-    Every image is as likely as any other, whatever its size. Half of the patches are turned by a multiple of 90
+    Half of the patches are turned by a multiple of 90
     degrees and keep their pixels; the others take any angle and magnification.
 
     Args:
-        images: list of `data.labelled.reader.Labelled` at 40X.
+        groups: list of lists of `data.labelled.reader.Labelled` at 40X: each as likely as any other, and so is each
+            image of it, whatever its size.
         config: `Config`; its seed, patch and kind of detection target count.
         index: any integer of at least 0.
 
@@ -28,7 +29,7 @@ def training(images, config, index):
     """
     side = config.schedule.patch
     random = np.random.default_rng([config.schedule.seed, index])
-    source = images[int(random.integers(len(images)))]
+    (source,) = draws.drawn(random, groups, 1)
     matrix = transform(random, source.labels.shape, side)
     image = _warped(source.image, matrix, side, cv2.INTER_CUBIC)
     nuclei = _warped(source.labels.astype(np.float32), matrix, side, cv2.INTER_NEAREST).astype(np.int32)

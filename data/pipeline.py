@@ -7,28 +7,28 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from data import patches, synthetic, workers
+from data import draws, patches, synthetic, workers
 
 CHANNELS = {"image": 3, "reference": 3, "real": 3, "target": 1}
 LABELLED = {"image": 3, "target": 1}
 THREADS = 2  # that make examples where there are no worker processes
 
 
-def labelled_patches(images, config, start=0):
+def labelled_patches(groups, config, start=0):
     """Patches of labelled images as an endless dataset of dicts of uint8 tensors: image (s, s, 3), target (s, s, 1).
 
     Args:
-        images: list of `data.labelled.reader.Labelled` at 40X.
+        groups: list of lists of `data.labelled.reader.Labelled` at 40X, see `data.patches.training`.
         config: `Config`.
         start: first index.
     """
-    function = functools.partial(_patch, images, config)
+    function = functools.partial(_patch, groups, config)
     shape = (config.schedule.patch,) * 2
     return _range(start).map(_tensors(function, LABELLED, shape), num_parallel_calls=THREADS, deterministic=True)
 
 
-def _patch(images, config, index):
-    return patches.training(images, config, int(index))
+def _patch(groups, config, index):
+    return patches.training(groups, config, int(index))
 
 
 def _range(start, step=1):
@@ -97,7 +97,8 @@ class Source:
         batches = self.dataset(start).batch(schedule.batch, drop_remainder=True)
         images = [*self.images, *further]
         if images:
-            real = labelled_patches(images, self.config, start // schedule.batch * schedule.labelled_batch)
+            groups = draws.by_type(images) if self.config.synthesis.by_type else [images]
+            real = labelled_patches(groups, self.config, start // schedule.batch * schedule.labelled_batch)
             real = real.batch(schedule.labelled_batch, drop_remainder=True)
             batches = tf.data.Dataset.zip((batches, real)).map(
                 lambda synthetic, real: synthetic | {f"labelled_{name}": part for name, part in real.items()}

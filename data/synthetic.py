@@ -5,7 +5,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from data import augment
+from data import augment, draws
 from hou_synth.synthesis import initial_patch
 
 NUCLEUS, CONTOUR, CENTRE = 1, 2, 4  # bits of the target; release
@@ -90,8 +90,7 @@ def example(bank, seed, index, side, config):
         An `Example`, the same for the same arguments whoever computes it.
     """
     random = np.random.default_rng([seed, index])
-    tiles = bank.fitting(side)
-    tile, *others = (tiles[number] for number in random.integers(len(tiles), size=3))
+    tile, *others = draws.drawn(random, bank.groups(side, config), 3)
     corner, apart = corners(random, tile.image.shape[:2], side)
     second = anywhere(random, tile.image.shape[:2], side)
     patch = initial_patch.initial(random, source(random, tile, others, corner, side, config), config)

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import tqdm
 
-from data import hdf5_members
+from data import draws, hdf5_members
 from data import tissue as embedded
 from hou_synth import normalise
 from hou_synth.io import documents, files, image_files, locks
@@ -451,6 +451,20 @@ class Bank:
                 f"Expected a tile of at least {side}x{side} pixels for patches of that side. Received: none."
             )
         return result
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019 - a bank lives as long as its process
+    def groups(self, side, config):
+        """The tiles of at least that side as `data.draws.drawn` takes them: by type, or all in one list.
+
+        Args:
+            side: in pixels.
+            config: `Synthesis`.
+
+        Raises:
+            ValueError: as `fitting`.
+        """
+        fitting = self.fitting(side)
+        return draws.by_type(fitting) if config.by_type else [fitting]
 
     def report(self, path):
         """Writes the tiles that were left out, with their reasons, as CSV."""

@@ -50,7 +50,10 @@ def test_every_combination_is_judged_by_criterion_and_painted_patches(bank, dark
     row = rows[0]
     assert row["product"] == pytest.approx(row["criterion"] * row["painted_pq"])
     tried = dataclasses.replace(SETTINGS.instances, **{name: row[name] for name in threshold_search.TRIED})
-    crops = [kept_state.crops(bank, SETTINGS.schedule.seed + number) for number in range(threshold_search.SETS)]
+    crops = [
+        kept_state.crops(bank, SETTINGS.schedule.seed + number, SETTINGS.synthesis.by_type)
+        for number in range(threshold_search.SETS)
+    ]
     found = [criterion.criterion(self_training.callable_of(dark), each, tried) for each in crops]
     for name in ("agreement", "criterion"):
         assert row[name] == pytest.approx(np.mean([parts[name] for parts in found]))

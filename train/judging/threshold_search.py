@@ -35,7 +35,8 @@ def judged(run):
     Raises:
         ValueError: if no tile is large enough for a crop.
     """
-    sets = [kept_state.crops(run.bank, run.settings.schedule.seed + number) for number in range(SETS)]
+    seed, by_type = run.settings.schedule.seed, run.settings.synthesis.by_type
+    sets = [kept_state.crops(run.bank, seed + number, by_type) for number in range(SETS)]
     if sets[0] is None:
         raise ValueError(
             f"Expected tiles of at least {criterion.MULTIPLE}x{criterion.MULTIPLE} pixels. Received: none."

@@ -49,7 +49,7 @@ def fit(trainer, run, training, validation, updates, clock, start=None):
     trainer.compile()
     for number in range(int(epoch), epochs):
         steps = min(EPOCH, updates - number * EPOCH)
-        data = pipeline.labelled_patches(training, trainer.config, number * EPOCH * batch).batch(batch).prefetch(2)
+        data = pipeline.labelled_patches([training], trainer.config, number * EPOCH * batch).batch(batch).prefetch(2)
         kwargs = {"initial_epoch": number, "epochs": number + 1, "shuffle": False, "verbose": command.verbosity()}
         means = Means()
         trainer.fit(data, steps_per_epoch=steps, callbacks=[Finite("task", number * EPOCH), means], **kwargs)

@@ -9,6 +9,7 @@ import math
 import keras
 import numpy as np
 
+from data import draws
 from hou_synth.normalise import reinhard
 from train.judging.criterion import MULTIPLE, criterion
 from train.runs import epochs, record, self_training
@@ -31,7 +32,7 @@ def consider(run, phase):
     Raises:
         OSError: if the network cannot be written.
     """
-    images = crops(run.bank, run.settings.schedule.seed)
+    images = crops(run.bank, run.settings.schedule.seed, run.settings.synthesis.by_type)
     if images is None:
         return
     parts = criterion(self_training.callable_of(run.trainer), images, run.settings.instances)
@@ -95,12 +96,13 @@ def place(phase):
     return "before any update" if phase == START else f"after phase {phase}"
 
 
-def crops(bank, seed):
+def crops(bank, seed, by_type):
     """Random crops of a bank's tiles, their colours moved to the fixed target.
 
     Args:
         bank: `data.tiles.Bank`.
         seed: that chooses tiles and places.
+        by_type: whether tissue types take turns, however many tiles each has.
 
     Returns:
         (n, s, s, 3) uint8, s 256 or 128; None if all tiles are smaller than that.
@@ -110,8 +112,8 @@ def crops(bank, seed):
     if side == 0:
         return None
     random, tiles = np.random.default_rng(seed), bank.fitting(side)
-    cut = []
-    for number in random.permutation(len(tiles))[:CROPS]:
+    order, cut = random.permutation(len(tiles)), []
+    for number in (draws.in_turn(order, tiles) if by_type else order)[:CROPS]:
         image = tiles[number].image
         y, x = (int(random.integers(length - side + 1)) for length in image.shape[:2])
         cut.append(reinhard(np.ascontiguousarray(image))[y : y + side, x : x + side])

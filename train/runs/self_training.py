@@ -12,6 +12,7 @@ import tensorflow as tf
 from skimage.measure import regionprops
 from tqdm import tqdm
 
+from data import draws
 from data.labelled.reader import Labelled
 from data.patches import UNKNOWN
 from hou_synth import inference, instances
@@ -44,7 +45,9 @@ def labelled(run, phase):
     folder, settings = run.folder / phase.name, run.settings
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng([settings.schedule.seed, phase.taught])
-    chosen = sorted(random.permutation(len(run.bank.tiles))[:TILES].tolist())
+    order = random.permutation(len(run.bank.tiles))
+    order = draws.in_turn(order, run.bank.tiles) if settings.synthesis.by_type else order
+    chosen = sorted(order[:TILES].tolist())
     network, items, limits = callable_of(run.trainer), [], AT_FIRST if phase.taught == 1 else (SURE, DOUBTFUL)
     for number in tqdm(chosen, "labelling", unit="tile", disable=None):
         tile = run.bank.tiles[number]

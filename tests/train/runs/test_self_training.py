@@ -58,6 +58,22 @@ def test_labels_are_kept_and_read_again(bank, tmp_path):
     assert all((a.labels == b.labels).all() for a, b in zip(made, again, strict=True))
 
 
+@pytest.mark.parametrize(("by_type", "types_of"), [(True, {"one", "many"}), (False, {"many"})])
+def test_types_take_turns_where_not_all_tiles_are_taken(tmp_path, monkeypatch, by_type, types_of):
+    image = np.random.default_rng(0).integers(0, 256, (128, 128, 3)).astype(np.uint8)
+    tiles = [types.SimpleNamespace(name=f"{n}", type="one" if n == 7 else "many", image=image + n) for n in range(8)]
+    stub = types.SimpleNamespace(tiles=tiles, fitting=lambda side: tiles)
+    settings = dataclasses.replace(SETTINGS, synthesis=dataclasses.replace(SETTINGS.synthesis, by_type=by_type))
+    monkeypatch.setattr(self_training, "TILES", 2)
+    run = Run(tmp_path, stub, types.SimpleNamespace(probabilities=dark, config=settings))
+    made = self_training.labelled(run, Phase("self1", 1, Updates(0, 0, 1), True, taught=1))
+    assert {item.type for item in made} == types_of and len(made) == 2
+    monkeypatch.setattr(kept_state, "CROPS", 2)
+    monkeypatch.setattr(kept_state, "reinhard", lambda image: image)
+    numbers = {int(crop[0, 0, 0] - image[0, 0, 0]) % 256 for crop in kept_state.crops(stub, 0, by_type)}
+    assert len(numbers) == 2 and (7 in numbers) == by_type
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 noise", "other", "size"])
 def test_damaged_labels_are_named(bank, tmp_path, content):
     path = tmp_path / "self1/000000.npz"
@@ -82,7 +98,7 @@ def test_patches_carry_what_is_unknown():
     labels[:, 50:] = 7
     item = Labelled("a", "a", np.zeros((100, 100, 3), np.uint8), labels, 0.25)
     for index in range(20):
-        _, target = patches.training([item], SETTINGS, index)
+        _, target = patches.training([[item]], SETTINGS, index)
         nucleus, unknown = (target & NUCLEUS) > 0, (target & UNKNOWN) > 0
         assert (nucleus ^ unknown).all()
 
