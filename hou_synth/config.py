@@ -330,15 +330,11 @@ _OUR_SYNTHESIS = {
 # a high rate. Two convolutions a level halve the cost of the release's 39. The realism is the release's, which has a
 # gradient for a refiner that does not yet deceive; being a sum over the logit map, it takes a beta of about one over
 # its size, and the lambdas lie between the paper's and the release's. The refiner begins as the identity, so no steps
-# are spent on teaching it to keep its input, and the discriminator learns first. It loses its lead to a refiner with
-# a rate of 3e-4 or more (accuracy 0.53), so that one is slow and has one update to its three (with one to two,
-# accuracy 0.57). The gradient of the hard examples is a sixth of that of the realism with gamma 1e-4; the paper's
-# 1e-7 gives a six thousandth. A patch of 80 shows 56 % of its pixels to each logit, one of 96 39 %: the fewer, the
-# more the mean of local probabilities evens out the weights, which the calibration makes good in part. From maps to
-# nuclei: with one label-free model, DICE average / AJI / PQ / F1 went from .666/.496/.449/.743 (blobs, compactness 1,
-# all fragments) to .685/.511/.494/.796 on kumar16, whose labels chose it; a third of gbm40 and lgg28 was watched
-# meanwhile. On the rest of them, measured once, from .770/.632/.586/.766 to .810/.685/.670/.849 and from
-# .772/.639/.607/.827 to .791/.666/.662/.874.
+# are spent on teaching it to keep its input, and the discriminator learns first. It soon only guesses against a fast
+# refiner, so that one is slow and has one update to its three. With the paper's gamma of 1e-7 the hard examples would
+# have next to no gradient beside the realism. The larger a patch, the smaller the share of it that a logit sees, and
+# the more the mean of the local probabilities evens out the weights, which the calibration makes good in part. From
+# maps to nuclei: the labels of kumar16 chose most of it, see docs/maps_to_nuclei.md.
 _OUR_TRAINING = {
     "refiner_size": 3,
     "grow_wide": False,
@@ -352,7 +348,7 @@ _OUR_TRAINING = {
     "l1": 1e-4,
     "l2": 1e-3,
     "weighting": "calibrate",
-    "weight_low": 0.1,  # 0.2 to 2 leaves a third of the bias at one standard deviation between p and g, this 8 %
+    "weight_low": 0.1,  # 0.2 to 2 leaves more of the bias where p and g are a standard deviation apart
     "weight_high": 10.0,
     "detection": "core",
     "detection_sigma": 2.0,  # a core is wider than a centre

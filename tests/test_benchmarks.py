@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pickle
 import re
@@ -10,10 +11,12 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from benchmarks import adversarial, instances, release, serving, shortcuts, steps, synthesis, training
+import hou_synth
+from benchmarks import adversarial, instances, release, serving, shortcuts, steps, synthesis, thresholds, training
 from data import tiles
 from hou_synth import config, inference
-from hou_synth.io import files
+from hou_synth import instances as maps_to_nuclei
+from hou_synth.io import files, image_files
 from models.task import task
 from train.serving import signatures, warmup
 
@@ -45,6 +48,35 @@ def test_instances_prints_a_row_for_each_case(capsys):
     assert [row[0] for row in rows] == ["nuclei:release", "nuclei:cpu", "scores"]
     for (_, count, least, median), expected in zip(rows, (500, 500, 1500), strict=True):
         assert abs(int(count) - expected) <= 0.05 * expected and 0 < float(least) <= float(median)
+
+
+@dataclasses.dataclass
+class Knowing:
+    """A model whose maps are the truth."""
+
+    labels: np.ndarray
+    thresholds: config.Instances
+
+    def segment(self, image, microns_per_pixel):
+        whole = (self.labels > 0).astype(np.uint8)
+        maps = [each.astype(np.float32) for each in (whole, cv2.erode(whole, np.ones((9, 9))))]
+        return maps_to_nuclei.nuclei(*maps, self.thresholds)
+
+
+def test_thresholds_prints_a_row_for_those_of_the_model_and_of_each_preset(
+    tmp_path, stained, circles, monkeypatch, capsys
+):
+    """By the model's own thresholds no nucleus is large enough."""
+    files.write_png(tmp_path / "a.png", stained)
+    image_files.write(tmp_path / "a", circles)
+    own = config.preset("paper", area_min=10_000).instances
+    monkeypatch.setattr(hou_synth, "load", lambda path: Knowing(circles, own))
+    assert thresholds.main(["--data", str(tmp_path), "--presets", "release", "paper"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["set", "images", "thresholds", *thresholds.SHOWN]
+    assert [row.split()[1:-4] for row in rows] == [["1", "its", "own"], ["1", "release"], ["1", "paper"]]
+    values = [[float(value) for value in row.split()[-4:]] for row in rows]
+    assert values[0] == [0.0] * 4 and min(values[1]) > 0.8 and values[1] == values[2]
 
 
 @pytest.mark.slow
