@@ -10,7 +10,7 @@ import time
 
 import tqdm
 
-from data import tiles, workers
+from data import tile_options, tiles, workers
 from data.sets import cluster, folders, hdf5, specification
 from hou_synth import options
 from hou_synth.io import command, locks
@@ -26,7 +26,7 @@ def arguments(argv):
         prog=command.program("data.synthesize"),
         description="Write synthetic patches with their truth; the same command goes on with what is there.",
     )
-    parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
+    tile_options.add_tiles(parser, "folder of tiles (default: the embedded tissue)")
     parser.add_argument("--count", type=int, required=True, help="patches")
     parser.add_argument("--size", type=int, help="side of a patch (default: the preset's)")
     parser.add_argument("--seed", type=int, default=0, help="of the whole set [0]")
@@ -44,7 +44,7 @@ def arguments(argv):
 def main(argv=None):
     """Writes the data set; returns the exit code."""
     args = arguments(argv)
-    settings = options.configuration(args, "cpu")
+    tissue, settings = tile_options.named(args), options.configuration(args, "cpu")
     side = settings.schedule.patch if args.size is None else args.size
     check(args.count, side, args.seed, args.workers)
     check_name(args.out, args.layout)
@@ -54,7 +54,7 @@ def main(argv=None):
     begun = out.exists() or out.with_name(out.name + ".parts").exists()
     if not begun:
         room(out, layout, side, args.count, args.count)
-    bank = tiles.prepare(args.tiles, settings.synthesis, args.bank, out.parent / "banks", args.rebuild)
+    bank = tiles.prepare(tissue, settings.synthesis, args.bank, out.parent / "banks", args.rebuild)
     bank.fitting(side)
     where = str(bank.path.resolve())
     fingerprint = specification.fingerprint(bank)

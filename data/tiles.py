@@ -16,9 +16,11 @@ import h5py
 import numpy as np
 import tqdm
 
-from data import draws, hdf5_members
+from data import draws, hdf5_members, tile_table
 from data import tissue as embedded
-from hou_synth import normalise
+from data.labelled import TABLE
+from data.tile_options import TileFolder
+from hou_synth import inference, normalise
 from hou_synth.io import documents, files, image_files, locks
 from hou_synth.synthesis import texture
 
@@ -41,12 +43,16 @@ class Source:
         name: relative path; its first part is the tissue type when there is more than one. Bytes that are not
             UTF-8 are written as `\xe9`.
         stamp: changes when the tile does.
-        read: function that returns (h, w, 3) uint8 RGB.
+        read: function that returns (h, w, 3) uint8 RGB at 40X.
+        type: tissue type; None for the first folder level.
+        microns_per_pixel: of the file; None for 0.25.
     """
 
     name: str
     stamp: str
     read: object
+    type: str | None = None
+    microns_per_pixel: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,17 +73,25 @@ def tissue_type(name):
     return name.split("/")[0] if "/" in name else ""
 
 
-def folder_sources(folder):
+def tile_name(path, folder):
+    """The name of the tile in a file below a folder."""
+    return os.fsencode(path.relative_to(folder).as_posix()).decode(errors="backslashreplace")
+
+
+def folder_sources(folder, table=None, microns_per_pixel=None):
     """Tiles of a folder: PNG, JPEG and TIFF at any depth.
 
     Args:
         folder: path.
+        table: CSV file, see `data.tile_table.read`; None for `images.csv` in the folder if that exists.
+        microns_per_pixel: resolution of all tiles; None for the table's.
 
     Returns:
         list of `Source`, sorted by name.
 
     Raises:
-        ValueError: if there is no such folder, or no image in it.
+        ValueError: if there is no such folder, no image in it, or the table or the resolution is wrong.
+        OSError: if `table` cannot be read.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -86,12 +100,22 @@ def folder_sources(folder):
     paths = [p for p in paths if not p.stem.endswith(image_files.DERIVED)]
     if not paths:
         raise ValueError(f"Expected PNG, JPEG or TIFF tiles in {folder}. Received: none.")
+    table = table or (folder / TABLE if (folder / TABLE).is_file() else None)
+    rows = tile_table.read(table, [tile_name(path, folder) for path in paths]) if table else {}
+    inference.scale(microns_per_pixel)  # which refuses what cannot be meant
     sources = []
     for path in paths:
-        stat = path.stat()
-        name = os.fsencode(path.relative_to(folder).as_posix()).decode(errors="backslashreplace")
-        sources.append(Source(name, f"{stat.st_size} {stat.st_mtime_ns}", functools.partial(image_files.image, path)))
+        kind, per_pixel = rows.get(tile_name(path, folder), (None, None))
+        per_pixel, stat = microns_per_pixel or per_pixel, path.stat()
+        known = "".join(f" {each}" for each in (kind, per_pixel) if each)
+        stamp = f"{stat.st_size} {stat.st_mtime_ns}{known}"
+        read = functools.partial(_read_at_40x, path, per_pixel)
+        sources.append(Source(tile_name(path, folder), stamp, read, kind, per_pixel))
     return sources
+
+
+def _read_at_40x(path, microns_per_pixel):
+    return inference.at_40x(image_files.image(path), microns_per_pixel)
 
 
 def embedded_sources():
@@ -103,7 +127,7 @@ def prepare(folder, config, path=None, beside=pathlib.Path("banks"), rebuild=Fal
     """The bank of a folder of tiles, built or reused.
 
     Args:
-        folder: of tiles; None for the embedded default tissue.
+        folder: of tiles, a path or a `data.tile_options.TileFolder`; None for the embedded default tissue.
         config: `Synthesis`.
         path: the bank's file; if None, one in `beside` named after the folder and the settings.
         beside: folder of banks.
@@ -115,9 +139,12 @@ def prepare(folder, config, path=None, beside=pathlib.Path("banks"), rebuild=Fal
     Raises:
         ValueError: as `folder_sources` and `build` do.
     """
-    sources = folder_sources(folder) if folder else embedded_sources()
-    origin = pathlib.Path(folder).resolve() if folder else pathlib.Path(EMBEDDED)
-    digest = hashlib.sha1((str(origin) + settings(config)).encode()).hexdigest()[:8]
+    tissue = folder if isinstance(folder, TileFolder) else TileFolder(folder)
+    known = tissue.table, tissue.microns_per_pixel
+    sources = folder_sources(tissue.path, *known) if tissue.path else embedded_sources()
+    origin = pathlib.Path(tissue.path).resolve() if tissue.path else pathlib.Path(EMBEDDED)
+    about = "".join(str(each) for each in known if each)
+    digest = hashlib.sha1((str(origin) + about + settings(config)).encode()).hexdigest()[:8]
     return build(sources, path or pathlib.Path(beside) / f"{origin.name}-{digest}.h5", config, rebuild=rebuild)
 
 
@@ -221,7 +248,7 @@ def _of_types(sources):
     """Tissue type -> list of `Source`."""
     groups = {}
     for source in sources:
-        groups.setdefault(tissue_type(source.name), []).append(source)
+        groups.setdefault(source.type or tissue_type(source.name), []).append(source)
     return groups
 
 
@@ -327,6 +354,8 @@ def _keep(file, source, prepared):
     group = file["tiles"].create_group(_next_key(file))
     group.attrs["name"] = source.name
     group.attrs["stamp"] = source.stamp
+    if source.type:
+        group.attrs["type"] = source.type
     if isinstance(prepared, str):
         group.attrs["reason"] = prepared
         group.attrs["checksum"] = _checksum(source.name, source.stamp, prepared)
@@ -416,7 +445,7 @@ class Bank:
         cells = hdf5_members.member(group, "cells")[()]
         colour, density = group.attrs["colour"], group.attrs["density"]
         _compare(group, name, stamp, *layers, cells, colour, density)
-        tile = Tile(*layers, colour, float(density), cells, name, tissue_type(name))
+        tile = Tile(*layers, colour, float(density), cells, name, str(group.attrs.get("type", tissue_type(name))))
         _refuse_formless(tile)
         self.tiles.append(tile)
         self.free_pages(len(LAYERS) * tile.image.shape[0])

@@ -6,6 +6,7 @@ import os
 import pathlib
 import sys
 
+from data import tile_options
 from hou_synth import options, released
 from hou_synth.io import command, locks
 
@@ -17,7 +18,7 @@ def arguments(argv):
         description="Adapt a trained nucleus segmenter to unlabelled H&E tiles: it labels them itself, learns from "
         "what it is sure of, and keeps what it learned if a criterion without labels says that it is better.",
     )
-    parser.add_argument("--tiles", required=True, help="folder of tiles at 40X")
+    tile_options.add_tiles(parser, "folder of tiles", required=True)
     parser.add_argument(
         "--model", type=pathlib.Path, help=f"run folder or SavedModel (default: the released {released.NAME})"
     )
@@ -54,7 +55,7 @@ def main(argv=None):
         if args.segment:
             adaptation.check_room(args.out, args.tiles, args.segment)
         adapt(args, settings, start, clock)
-        failures = adaptation.segmented(args.out, args.tiles, args.segment) if args.segment else 0
+        failures = adaptation.segmented(args.out, tile_options.named(args), args.segment) if args.segment else 0
     return command.MISTAKE if failures else 0
 
 
@@ -70,10 +71,10 @@ def adapt(args, settings, start, clock):
     from data import pipeline
     from train.runs import adaptation, finetuning, record, universal_training
 
-    network = finetuning.network(start)
-    bank = universal_training.prepared(args.tiles, settings, args.bank, args.out, args.rebuild)
+    network, tissue = finetuning.network(start), tile_options.named(args)
+    bank = universal_training.prepared(tissue, settings, args.bank, args.out, args.rebuild)
     adaptation.check_tiles(bank)
-    universal_training.begin(args.out, settings, bank, args.tiles, adapted_from=adaptation.origin(start))
+    universal_training.begin(args.out, settings, bank, tissue, adapted_from=adaptation.origin(start))
     if told := record.finished(args.out):
         print(told, end="")
         return

@@ -6,6 +6,7 @@ import os
 import pathlib
 import sys
 
+from data import tile_options
 from hou_synth import options
 from hou_synth.io import command, locks
 from train.runs import labelled_options
@@ -18,7 +19,7 @@ def arguments(argv):
     parser = argparse.ArgumentParser(
         prog=command.program("train.universal"), description="Train a nucleus segmenter on unlabelled H&E tiles."
     )
-    parser.add_argument("--tiles", help="folder of tiles at 40X (default: the embedded tissue)")
+    tile_options.add_tiles(parser, "folder of tiles (default: the embedded tissue)", "tiles-")
     parser.add_argument("--patches", metavar="FILE", help="of data.synthesize: initial patches in place of fresh ones")
     labelled_options.add_training_data(parser, "--labelled")
     parser.add_argument("--out", help="run folder (default: runs/<preset>)")
@@ -49,7 +50,8 @@ def main(argv=None):
 
     strategy = devices.strategy(args.strategy)  # first of all that TensorFlow does
     clock = Clock()
-    settings = options.configuration(args, "thorough" if args.tiles else "quick")
+    tissue, settings = tile_options.named(args), options.configuration(args, "thorough" if args.tiles else "quick")
+    labelled_options.check(args, args.labelled)
     limits.check(settings)
     limits.check_beginning(settings.schedule, trained=False)
     devices.check(strategy, settings.schedule, bool(args.labelled or settings.schedule.self_rounds))
@@ -58,9 +60,9 @@ def main(argv=None):
         record.check(folder, settings, args.resume)
         named = labelled_options.named(args, args.labelled)
         images = labelled_run.images(named, args.only, args.skip) if args.labelled else []
-        bank = universal_training.prepared(args.tiles, settings, args.bank, folder, args.rebuild)
+        bank = universal_training.prepared(tissue, settings, args.bank, folder, args.rebuild)
         stored = universal_training.stored(args.patches, settings, bank)
-        universal_training.begin(folder, settings, bank, args.tiles, images, patches=stored and stored.about)
+        universal_training.begin(folder, settings, bank, tissue, images, patches=stored and stored.about)
         if told := record.finished(folder):
             print(told, end="")
             return 0

@@ -159,7 +159,15 @@ def table(path, images):
         name = row["image"].strip()
         if name not in known or known[name] in rows:
             raise ValueError(f"Expected each image of the set at most once. Received: {name!r} in {path}.")
-        kind, number = (row.get(column, "").strip() for column in ("type", "microns_per_pixel"))
-        per_pixel = annotations.resolution(number, f"{path}, image {name}") if number else None
-        rows[known[name]] = kind or None, per_pixel
+        rows[known[name]] = cells(row, f"{path}, image {name}")
     return rows
+
+
+def cells(row, source):
+    """Tissue type and microns per pixel of a row of a table, a dict of texts; None for an empty or missing cell.
+
+    Raises:
+        ValueError: naming `source`, for a resolution that is not a number from 0.01 to 10.
+    """
+    kind, number = (row.get(column, "").strip() for column in ("type", "microns_per_pixel"))
+    return kind or None, annotations.resolution(number, source) if number else None

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from data import synthetic, tiles
+from data import synthetic, tile_options, tiles
 from hou_synth import config
 from hou_synth.io import locks
 
@@ -308,3 +308,44 @@ def test_another_tile_of_a_type_changes_the_white_of_all(folder, tissue_image, m
     assert sorted(done) == ["lung/a.png", "lung/deep/er/b.jpg", "lung/dim.png"]
     done.clear()
     assert len(balanced_bank(folder)) == 4 and done == []
+
+
+def halved(image):
+    return cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+
+
+def test_tiles_of_another_resolution_are_brought_to_40x(tmp_path, tissue_image):
+    image, _ = tissue_image
+    write(tmp_path / "tiles/a/fine.png", image)
+    write(tmp_path / "tiles/b/half.png", halved(image))
+    (tmp_path / "half.csv").write_text("image,type,microns_per_pixel\nb,,0.5\n")
+    beside = tmp_path / "banks"
+    tissue = tile_options.TileFolder(str(tmp_path / "tiles"), str(tmp_path / "half.csv"))
+    fine, half = tiles.prepare(tissue, PAPER, beside=beside).tiles
+    assert fine.image.shape == half.image.shape == (256, 256, 3) and (fine.image == image).all()
+    assert np.abs(half.image.astype(float) - image).mean() < 8
+    plain = tiles.prepare(tmp_path / "tiles", PAPER, beside=beside)
+    assert [tile.image.shape[0] for tile in plain.tiles] == [256, 128] and len(list(beside.glob("*.h5"))) == 2
+    every = tile_options.TileFolder(str(tmp_path / "tiles"), str(tmp_path / "half.csv"), 0.5)
+    assert [tile.image.shape[0] for tile in tiles.prepare(every, PAPER, beside=beside).tiles] == [512, 256]
+
+
+def test_a_table_in_the_folder_tells_types_and_resolutions(folder, tissue_image):
+    build(folder)
+    (folder / "images.csv").write_text("image,type,microns_per_pixel\nlung/a.png,clinic,0.5\nb,clinic,\n")
+    bank = build(folder)
+    assert [(tile.type, tile.image.shape[0]) for tile in bank.tiles] == [
+        ("liver", 256),
+        ("clinic", 512),
+        ("clinic", 256),
+    ]
+    assert bank.types == ["clinic", "liver"]
+    (folder / "images.csv").write_text("image\nmissing.png\n")
+    with pytest.raises(ValueError, match=r"missing\.png.*images\.csv"):
+        build(folder)
+
+
+@pytest.mark.parametrize("resolution", [0.0, -1.0, 20.0])
+def test_resolutions_that_cannot_be_meant_are_refused(folder, resolution):
+    with pytest.raises(ValueError, match="microns per pixel"):
+        tiles.folder_sources(folder, microns_per_pixel=resolution)

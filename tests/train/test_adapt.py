@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import hou_synth
-from hou_synth import config
+from data.tile_options import TileFolder
+from hou_synth import config, segment
 from hou_synth.io import image_files
 from train import adapt, universal
-from train.runs import callbacks, kept_state, universal_training
+from train.runs import adaptation, callbacks, kept_state, universal_training
 
 FEW = "--patch 64 --batch 2 --labelled-batch 2 --self-rounds 2 --self-steps 2".split()
 RISING, FALLING = (0.5, 0.6, 0.7), (0.5, 0.4)  # criterion before any update, and after each round
@@ -97,6 +98,16 @@ def test_the_tiles_are_segmented_with_what_came_out(adapted, tiles, tissue_image
         written = folder / "segmented" / name / "a"
         assert np.array_equal(image_files.read(f"{written}_labels.png"), model.segment(image))
         assert json.loads(written.with_suffix(".geojson").read_text())["hou_synth"]["model"] == model.identity
+
+
+def test_each_tile_is_segmented_at_its_own_resolution(adapted, tiles, tmp_path, monkeypatch):
+    (tmp_path / "skin.csv").write_text("image,microns_per_pixel\nskin,0.5\n")
+    jobs = {}
+    monkeypatch.setattr(segment, "every", lambda paths, slides, job: jobs.update(dict.fromkeys(paths, job)) or 0)
+    tissue = TileFolder(str(tiles), str(tmp_path / "skin.csv"))
+    assert adaptation.segmented(adapted[0] / "run", tissue, tmp_path / "out") == 0
+    resolutions = {path.parent.name: (job.microns_per_pixel, job.out.name) for path, job in jobs.items()}
+    assert resolutions == {"lung": (None, "lung"), "skin": (0.5, "skin")}
 
 
 def test_a_finished_run_is_told_and_its_model_segments_what_is_left(adapted, tiles, exported, capsys):

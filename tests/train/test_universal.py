@@ -174,6 +174,8 @@ def error(capsys):
         (["--realism", "hinge"], "realism"),
         (["--batch", "1"], "batch"),
         (["--unet-down", "1,1,1"], "unet_down"),
+        (["--microns-per-pixel", "0.5"], "--tiles-microns-per-pixel"),
+        (["--images", "images.csv"], "--tiles-images"),
     ],
 )
 def test_impossible_options_are_one_line_and_exit_code_two(tmp_path, tiles, capsys, options, word):

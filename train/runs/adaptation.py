@@ -2,8 +2,10 @@
 
 import dataclasses
 import hashlib
+import pathlib
 
 import hou_synth
+from data import tiles
 from hou_synth import config, model, segment
 from hou_synth.io import files, image_files, locks
 from train.judging.criterion import MULTIPLE
@@ -77,21 +79,26 @@ def members(folder):
     return {parent: paths for parent, paths in found.items() if paths}
 
 
-def segmented(run, folder, out):
+def segmented(run, tissue, out):
     """Segments tiles, or what is left of them; results lie as deep below `out` as the tiles do.
 
     Args:
         run: folder of the finished run whose model does it.
-        folder: of tiles.
+        tissue: `data.tile_options.TileFolder`.
         out: folder.
 
     Returns:
         How many tiles could not be segmented.
     """
     loaded, failures = hou_synth.load(record.served(run)), 0
+    sources = tiles.folder_sources(tissue.path, tissue.table, tissue.microns_per_pixel)
+    known, folder = {source.name: source.microns_per_pixel for source in sources}, pathlib.Path(tissue.path)
     for parent, paths in members(folder).items():
-        job = segment.Job(loaded, out / parent)
-        with locks.exclusive(job.out):
-            failures += segment.every(segment.left(paths, (), job), (), job)
+        resolutions = [known[tiles.tile_name(path, folder)] for path in paths]
+        for resolution in dict.fromkeys(resolutions):
+            job = segment.Job(loaded, out / parent, resolution)
+            own = [path for path, each in zip(paths, resolutions, strict=True) if each == resolution]
+            with locks.exclusive(job.out):
+                failures += segment.every(segment.left(own, (), job), (), job)
     print(f"segmented: {out}")
     return failures

@@ -58,6 +58,24 @@ def named(args, folders):
     return Named(folders, args.format, args.images, args.microns_per_pixel)
 
 
+def check(args, folders):
+    """Refuses options of labelled images where none are named.
+
+    Args:
+        args: parsed command line with the options of `add_data`.
+        folders: that its flag gave, or None.
+
+    Raises:
+        ValueError: naming the options, and those of tiles that may be meant.
+    """
+    given = {"--images": args.images, "--microns-per-pixel": args.microns_per_pixel}
+    lost = [flag for flag, value in given.items() if value is not None and not folders]
+    if lost:
+        raise ValueError(
+            f"Expected labelled images with {' and '.join(lost)}; of tiles: --tiles{lost[0][1:]}. Received: none."
+        )
+
+
 def add_training_data(parser, flag="--data", **kwargs):
     """Adds the options that name the images to learn from; the arguments are those of `add_data`."""
     add_data(parser, flag, **kwargs)

@@ -39,6 +39,8 @@ class About:
     Attributes:
         command: line that began the run.
         tiles: their folder, or `data.tiles.EMBEDDED`.
+        tile_table: what says more of them.
+        tile_resolution: of them all, microns per pixel.
         bank: file.
         tile_names: of those that the run learns from.
         tile_digest: of their names and pixels.
@@ -55,6 +57,8 @@ class About:
 
     command: str | None = None
     tiles: str | None = None
+    tile_table: str | None = None
+    tile_resolution: float | None = None
     bank: str | None = None
     tile_names: list[str] | None = None
     tile_digest: str | None = None

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from data import tiles
+from data.tile_options import TileFolder
 from hou_synth.io import documents
 from train.loop import phases
 from train.loop.trainer import UniversalTrainer
@@ -106,7 +107,8 @@ def bank(folder, tissue=None):
     if not tissue and pathlib.Path(about["bank"]).exists():
         opened = tiles.Bank(about["bank"])
     else:
-        own = None if about["tiles"] == tiles.EMBEDDED else about["tiles"]
+        path = None if about["tiles"] == tiles.EMBEDDED else about["tiles"]
+        own = TileFolder(path, about.get("tile_table"), about.get("tile_resolution"))
         opened = tiles.prepare(tissue or own, settings.synthesis, beside=folder.parent / "banks")
     opened.fitting(settings.schedule.patch)
     return opened

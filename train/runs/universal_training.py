@@ -28,7 +28,7 @@ def prepared(tissue, settings, path, folder, rebuild=False):
     """The tile bank of a run, built or reused.
 
     Args:
-        tissue: folder of tiles; None for the embedded tissue.
+        tissue: `data.tile_options.TileFolder`.
         settings: `Config`.
         path: of the bank; None for one in `banks/` beside the run.
         folder: of the run.
@@ -64,14 +64,14 @@ def stored(path, settings, bank):
     return Stored(path, bank, settings, paired=phases.weighs(phases.phases(settings.schedule)))
 
 
-def begin(folder, settings, bank, tissue=None, images=(), **further):
+def begin(folder, settings, bank, tissue, images=(), **further):
     """Writes what runs, and the tiles that were left out; or finds that the run there learns from the same.
 
     Args:
         folder: of the run.
         settings: `Config`.
         bank: `data.tiles.Bank`.
-        tissue: folder of tiles; None for the embedded tissue.
+        tissue: `data.tile_options.TileFolder`.
         images: list of `data.labelled.reader.Labelled` that join the task batches.
         **further: what else `run.json` says of what the run learns from.
 
@@ -84,7 +84,9 @@ def begin(folder, settings, bank, tissue=None, images=(), **further):
         "labelled": [image.name for image in images],
         **further,
     }
-    record.begin(folder, settings, data, tiles=tissue or tiles.EMBEDDED, bank=str(bank.path))
+    known = {"tile_table": tissue.table, "tile_resolution": tissue.microns_per_pixel}
+    known = {key: value for key, value in known.items() if value}
+    record.begin(folder, settings, data, tiles=tissue.path or tiles.EMBEDDED, bank=str(bank.path), **known)
     bank.report(folder / "left_out.csv")
     print(f"{len(bank.tiles)} tiles of {len(bank.types)} tissue types in {bank.path}", end="")
     print(f"; {len(bank.left_out)} left out, see {folder / 'left_out.csv'}" if bank.left_out else "")
