@@ -24,7 +24,7 @@ from hou_synth import inference, normalise
 from hou_synth.io import documents, files, image_files, locks
 from hou_synth.synthesis import texture
 
-VERSION = 5  # of the bank's format
+VERSION = 6  # of the bank's format
 LAYERS = ("image", "background", "eosin", "grain")
 PREPARATION = (  # the configuration fields that a prepared tile depends on
     "balance cell tissue_std super_factor super_level super_grow sub_factor sub_top colour_max red_max inpaint_radius "

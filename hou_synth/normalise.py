@@ -18,7 +18,7 @@ STANDARD_WHITE = 250.0  # grey level that white becomes, which it has about in t
 BRIGHTEST = 99.5  # percentile of an image's pixels that is its white, so that specks of dust and light are not; ours
 CLEAREST = 90.0  # percentile of the images' whites that is their scanner's: tissue fills most images; ours
 DARKEST_WHITE = 140.0  # no scanner's white is darker: images of dense tissue alone; ours
-TINT_MAX = 0.1  # no white has a channel that is by a larger share darker than its brightest: eosin alone; ours
+TINT_MAX = 0.1  # a white has no channel that is by a larger share darker than its brightest; ours
 
 
 def tissue(image):
@@ -30,8 +30,8 @@ def white_point(images):
     """The white of a scanner: the colour that its images have where there is glass.
 
     Many images are filled with tissue and show no glass, so white is what the brightest pixels of the clearest images
-    have in each channel. Where no image shows glass, the palest tissue is taken for it; bounds on the darkness and the
-    tint of a white limit what that does.
+    have in each channel. Where no image shows glass, the brightest pixels are tissue, which is coloured: the more, the
+    less of their tint is taken for that of the white, and of eosin, which is clear in red, only the brightness.
 
     Args:
         images: iterable of (h, w, 3) uint8 RGB of one scanner; one will do.
@@ -51,7 +51,9 @@ def brightest(image):
 def common_white(brightest):
     """The white of images, (3,) float32, out of the `brightest` of each, (n, 3)."""
     white = np.maximum(np.percentile(brightest, CLEAREST, axis=0), DARKEST_WHITE)
-    return np.maximum(white, (1 - TINT_MAX) * white.max()).astype(np.float32)
+    tint = 1 - white / white.max()
+    tint = np.minimum(tint, np.maximum(2 * TINT_MAX - tint, 0))
+    return (white.max() * (1 - tint)).astype(np.float32)
 
 
 def balanced(image, white):
