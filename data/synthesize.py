@@ -10,10 +10,10 @@ import time
 
 import tqdm
 
-from data import tile_options, tiles, workers
+from data import sheet, tile_options, tiles, workers
 from data.sets import cluster, folders, hdf5, specification
 from hou_synth import options
-from hou_synth.io import command, locks
+from hou_synth.io import command, files, locks
 
 LAYOUTS = {"hdf5": hdf5, "release": folders}
 ENDINGS = (".h5", ".hdf5")  # of a file
@@ -27,10 +27,14 @@ def arguments(argv):
         description="Write synthetic patches with their truth; the same command goes on with what is there.",
     )
     tile_options.add_tiles(parser, "folder of tiles (default: the embedded tissue)")
-    parser.add_argument("--count", type=int, required=True, help="patches")
+    parser.add_argument("--count", type=int, required=True, help="patches; with --sheet, rows of each tissue type")
     parser.add_argument("--size", type=int, help="side of a patch (default: the preset's)")
     parser.add_argument("--seed", type=int, default=0, help="of the whole set [0]")
-    parser.add_argument("--out", required=True, help="HDF5 file, or folder of layout release")
+    made = parser.add_mutually_exclusive_group(required=True)
+    made.add_argument("--out", help="HDF5 file, or folder of layout release")
+    made.add_argument(
+        "--sheet", metavar="PNG", help="draw tiles, their backgrounds, masks and patches of each type instead"
+    )
     parser.add_argument("--layout", choices=LAYOUTS, default="hdf5", help="one file, or folders of PNGs [hdf5]")
     parser.add_argument("--workers", type=int, help="processes, 0 for none but this (default: one a core)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that works instead")
@@ -47,6 +51,8 @@ def main(argv=None):
     tissue, settings = tile_options.named(args), options.configuration(args, "cpu")
     side = settings.schedule.patch if args.size is None else args.size
     check(args.count, side, args.seed, args.workers)
+    if args.sheet:
+        return look(args, tissue, settings.synthesis, side)
     check_name(args.out, args.layout)
     out = pathlib.Path(args.out).absolute()  # the workers of a cluster have their own folder
     layout = LAYOUTS[args.layout]
@@ -72,6 +78,32 @@ def main(argv=None):
     with locks.exclusive(store.parts):
         store.begin()
         fill(store, missing, args.workers, args.scheduler)
+    return 0
+
+
+def look(args, tissue, config, side):
+    """Draws the sheet, and tells how many tiles of each type there are and why some are left out.
+
+    Args:
+        args: parsed command line.
+        tissue: `data.tile_options.TileFolder`.
+        config: `Synthesis`.
+        side: of a patch.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ValueError: if the file is there already.
+    """
+    files.refuse_existing(args.sheet)
+    bank = tiles.prepare(tissue, config, args.bank, pathlib.Path(args.sheet).parent / "banks", args.rebuild)
+    for kind in bank.types:
+        print(f"{kind or 'tiles'}: {sum(tile.type == kind for tile in bank.tiles)} tiles")
+    for name, reason in bank.left_out.items():
+        print(f"left out: {name}: {reason}")
+    sheet.draw(bank, args.sheet, config, side, args.count, args.seed)
+    print(f"drawn: {args.sheet}")
     return 0
 
 
