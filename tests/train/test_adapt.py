@@ -19,7 +19,7 @@ from train import adapt, universal
 from train.runs import adaptation, callbacks, kept_state, universal_training
 
 FEW = "--patch 64 --batch 2 --labelled-batch 2 --self-rounds 2 --self-steps 2".split()
-RISING, FALLING = (0.5, 0.6, 0.7), (0.5, 0.4)  # criterion before any update, and after each round
+RISING, FALLING = (0.5, 0.6, 0.7), (0.5, 0.4)  # agreement before any update, and after each round
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def judged(values):
     rest = iter(values)
 
     def criterion(network, images, settings):
-        return dict.fromkeys(("criterion", "agreement", "amount"), next(rest))
+        return {"criterion": 0.5, "agreement": next(rest), "amount": 1.0, "separation": 1.0}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(universal_training, "SCORED", 2)
@@ -87,7 +87,7 @@ def test_a_model_says_what_it_was_adapted_from_and_to_which_tiles(adapted, expor
     origin = f"{hou_synth.load(exported.version).identity} (label-free)"
     assert about["kind"] == "adapted" and about["adapted_from"] == origin and origin in card
     assert about["tissue_types"] == {"lung": 1, "skin": 1} and len(about["tile_digest"]) == 64
-    assert "| criterion on its tiles, without labels | 0.500 before, 0.700 after |" in card
+    assert "| agreement x separation on its tiles, without labels | 0.500 before, 0.700 after |" in card
     assert "| updates of the task network | 4, " in card and "labelled 2 times" in card
 
 

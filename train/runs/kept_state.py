@@ -1,7 +1,8 @@
 """Which state of the task network a run keeps, chosen on its tiles without labels [ours].
 
 The last one, unless the criterion says for certain that an earlier one is better. A network that was given is kept
-unless the criterion says that a later state is better.
+unless a later state is better by agreement x separation: on tissue that it does not know, the amount by Otsu's
+threshold misleads.
 """
 
 import math
@@ -42,7 +43,8 @@ def consider(run, phase):
     if kept(every) == phase:
         epochs.keep(run.trainer.plain()["task"], run.folder / BEST)
     record.write(run.folder / SCORES, every)
-    told = ", ".join(f"{name} {parts[name]:.4f}" for name in ("criterion", "agreement", "amount"))
+    names = ("agreement", "separation") if START in every else ("criterion", "agreement", "amount")
+    told = ", ".join(f"{name} {parts[name]:.4f}" for name in names)
     print(f"{place(phase)}: on {len(images)} crops of the tiles, without labels: {told}")
 
 
@@ -54,7 +56,7 @@ def scores(folder):
     """
     phases = record.optional(folder / SCORES, dict[str, dict[str, float]])
     for phase, parts in phases.items():
-        if "criterion" not in parts:
+        if not {"criterion", *(("agreement", "separation") if START in phases else ())} <= parts.keys():
             raise ValueError(f"Expected the criterion after each phase. Received: {folder / SCORES}, none of {phase}.")
     return phases
 
@@ -68,11 +70,22 @@ def kept(phases):
         phases: dict as `scores` returns it.
     """
     error, best, phase = 0.0 if START in phases else ERROR, -math.inf, None
-    for name, parts in phases.items():
-        if parts["criterion"] > best - error:
+    for name, value in values(phases).items():
+        if value > best - error:
             phase = name
-        best = max(best, parts["criterion"])
+        best = max(best, value)
     return phase
+
+
+def values(phases):
+    """Name of a phase -> what it is judged by: the criterion, after `START` agreement x separation.
+
+    Args:
+        phases: dict as `scores` returns it.
+    """
+    if START in phases:
+        return {name: parts["agreement"] * parts["separation"] for name, parts in phases.items()}
+    return {name: parts["criterion"] for name, parts in phases.items()}
 
 
 def outcome(phases):
@@ -87,7 +100,7 @@ def outcome(phases):
     if START not in phases:
         return {}
     phase = kept(phases)
-    before, after = (phases[name]["criterion"] for name in (START, phase))
+    before, after = (values(phases)[name] for name in (START, phase))
     return {"criterion_before": before, "criterion": after, "rounds": list(phases).index(phase)}
 
 

@@ -7,6 +7,7 @@ and its outline convex enough for a single one; doubtful ones count neither as n
 import dataclasses
 import functools
 
+import cv2
 import numpy as np
 import tensorflow as tf
 from skimage.measure import regionprops
@@ -18,11 +19,14 @@ from data.patches import UNKNOWN
 from hou_synth import inference, instances
 from hou_synth.io import files
 from hou_synth.normalise import reinhard
+from train.judging.criterion import restained
 from train.loop.task_trainer import signed
 from train.runs.callbacks import spared
 
 SURE, DOUBTFUL = 0.85, 0.6  # least mean probability of a nucleus, and of one that is not known
 AT_FIRST = 0.8, 0.35  # the same in the first round, when the network is less sure of real nuclei
+COLOURS = (1.3, 1.0, 1.0), (0.75, 1.15, 1.0), (1.15, 0.75, 1.0)  # other amounts of stains in which tiles are seen
+ABSENT = 0.5  # most probability of a nucleus, in any colour, where there is none; 0.2 lets dark tissue grow over
 SEED_HEIGHT = 0.25  # of labels at most: they had better part a nucleus, which is then not convex, than merge two
 SOLIDITY = 0.9  # least share of a sure nucleus's convex hull that it fills
 TILES = 512  # most tiles in a round
@@ -48,18 +52,55 @@ def labelled(run, phase):
     order = random.permutation(len(run.bank.tiles))
     order = draws.in_turn(order, run.bank.tiles) if settings.synthesis.by_type else order
     chosen = sorted(order[:TILES].tolist())
-    network, items, limits = callable_of(run.trainer), [], AT_FIRST if phase.taught == 1 else (SURE, DOUBTFUL)
+    network, items = callable_of(run.trainer), []
     for number in tqdm(chosen, "labelling", unit="tile", disable=None):
         tile = run.bank.tiles[number]
         image = reinhard(window(random, tile.image))
         path = folder / f"{number:06}.npz"
         nuclei = kept(path, image.shape[:2]) if path.exists() else None
         if nuclei is None:
-            nuclei = sure(*inference.symmetric(network, image), settings.instances, *limits)
+            nuclei = found(network, image, settings, phase.taught)
             with spared(), files.replacing(path) as partial, open(partial, "wb") as file:
                 np.savez_compressed(file, labels=nuclei)
         items.append(Labelled(tile.name, tile.type, image, nuclei, inference.MICRONS_PER_PIXEL))
     return items
+
+
+def found(network, image, settings, number):
+    """Nuclei of a tile that a network is sure of, as `sure`.
+
+    Args:
+        network: callable, see `hou_synth.inference`.
+        image: (h, w, 3) uint8 RGB, its colours moved to the fixed target.
+        settings: `Config`.
+        number: of the round of self-training, from 1.
+    """
+    if settings.schedule.self_colours:
+        return agreed(views(network, image), settings.instances)
+    limits = AT_FIRST if number == 1 else (SURE, DOUBTFUL)
+    return sure(*inference.symmetric(network, image), settings.instances, *limits)
+
+
+def views(network, image):
+    """Maps (5, 2, h, w) of an image as it is, transposed, and in `COLOURS`."""
+    turned = [cv2.transpose(mapped) for mapped in inference.probabilities(network, cv2.transpose(image))]
+    colours = (inference.probabilities(network, restained(image, factors)) for factors in COLOURS)
+    return np.stack([np.stack(maps) for maps in (inference.probabilities(network, image), turned, *colours)])
+
+
+def agreed(maps, settings):
+    """Nuclei that a network is sure of by the mean of its maps; background is what is it in each.
+
+    Args:
+        maps: (v, 2, h, w) float32, segmentation and detection.
+        settings: `Instances`.
+
+    Returns:
+        (h, w) int32, as `sure`; `UNKNOWN` also where a nucleus is possible by one of the maps.
+    """
+    labels = sure(*maps.mean(axis=0), settings)
+    labels[(labels == 0) & (maps[:, 0].max(axis=0) > ABSENT)] = UNKNOWN
+    return labels
 
 
 def kept(path, size):

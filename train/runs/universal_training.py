@@ -105,8 +105,7 @@ def digest(bank):
 def train(folder, settings, source, clock, strategy=None, start=None):
     """Trains phase by phase from the last checkpoint on.
 
-    A run that begins with a trained network ends with the first round of self-training after which the criterion is
-    not better.
+    A run that begins with a trained network ends with the first round of self-training after which it is not better.
 
     Args:
         folder: of the run.

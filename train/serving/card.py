@@ -182,9 +182,11 @@ def adaptation(trained):
         return {}
     judged = f"{trained['criterion_before']:.3f} before, {trained['criterion']:.3f} after"
     kept = (
-        f"{trained['rounds']:.0f}, after which the criterion was best" if trained["rounds"] else "none: none was better"
+        f"{trained['rounds']:.0f}, after which it did best on its tiles"
+        if trained["rounds"]
+        else "none: none was better"
     )
-    return {"rounds of self-training kept": kept, "criterion on its tiles, without labels": judged}
+    return {"rounds of self-training kept": kept, "agreement x separation on its tiles, without labels": judged}
 
 
 def changes(settings):

@@ -91,7 +91,7 @@ def test_maps_of_every_view_come_back_to_their_place():
 
 
 def test_paler_nuclei_are_lighter(images):
-    found = criterion.paler(images[0])
+    found = criterion.restained(images[0], criterion.PALER)
     place = PLACES[0][::-1]
     assert found[place][0] > images[0][place][0] + 20
 
@@ -112,3 +112,19 @@ def test_overlap_is_by_image():
 def test_images_that_do_not_fit(shape):
     with pytest.raises(ValueError, match="multiples of 128. Received: uint8"):
         criterion.criterion(network(dark), np.zeros(shape, np.uint8))
+
+
+def test_what_a_mask_explains_by_hand():
+    values, mask = np.array([[0.0, 0.0], [1.0, 3.0]]), np.array([[False, False], [True, True]])
+    assert criterion.explained(mask, values) == pytest.approx(0.5 * 0.5 * (2 - 0) ** 2 / 1.5)
+    assert criterion.explained(mask, 2 * mask + 1.0) == pytest.approx(1)
+    assert criterion.explained(mask, np.ones((2, 2))) == 0
+    assert criterion.explained(mask | True, values) == criterion.explained(mask & False, values) == 0
+
+
+def test_separation_falls_with_nuclei_that_are_missed_or_elsewhere(images):
+    found, half = (list(called(images).astype(np.int32)) for called in (dark, upper))
+    elsewhere = [np.roll(labels, 32, axis=0) for labels in found]
+    parts = [criterion.separation(labelled, images) for labelled in (elsewhere, half, found)]
+    assert parts == sorted(parts) and parts[0] < 0.1 and parts[2] > 0.8
+    assert criterion.criterion(network(dark), images)["separation"] == pytest.approx(parts[2], abs=0.05)

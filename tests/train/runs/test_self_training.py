@@ -9,7 +9,7 @@ import tensorflow as tf
 from data import patches, pipeline
 from data.labelled.reader import Labelled
 from data.synthetic import NUCLEUS, UNKNOWN
-from hou_synth import config, instances
+from hou_synth import config, inference, instances
 from train.loop.learning_rate import Decay
 from train.loop.phases import Phase, Updates
 from train.loop.trainer import UniversalTrainer
@@ -34,6 +34,31 @@ def test_only_confident_and_convex_nuclei_are_sure():
     labels = self_training.sure(segmentation, segmentation, SETTINGS.instances)
     assert labels[32, 32] > 0 and labels[32, 96] == patches.UNKNOWN and labels[32, 176] == patches.UNKNOWN
     assert (labels[segmentation == 0] <= 0).all() and (labels[:, 60:68] == 0).all() and (labels[:, 192:] == 0).all()
+
+
+def test_background_is_what_is_it_in_every_colour():
+    maps = np.zeros((2, 2, 64, 160), np.float32)
+    for x, highest in ((32, (0.97, 0.97)), (80, (0.97, 0.0)), (128, (0.15, 0.15))):
+        for mapped, value in zip(maps, highest, strict=True):
+            for part in mapped:
+                cv2.circle(part, (x, 32), 12, value, -1)
+    labels = self_training.agreed(maps, SETTINGS.instances)
+    assert labels[32, 32] > 0 and labels[32, 80] == patches.UNKNOWN and labels[32, 128] == labels[0, 0] == 0
+
+
+def test_a_tile_is_seen_in_other_colours_on_the_same_pixels():
+    seen = []
+
+    def network(images):
+        seen.append(images)
+        return {name: (images[..., :1] < 150).astype(np.float32) for name in inference.OUTPUTS}
+
+    image = np.full((64, 96, 3), (225, 170, 205), np.uint8)
+    cv2.circle(image, (20, 40), 9, (90, 50, 130), -1)
+    maps = self_training.views(network, image)
+    assert maps.shape == (5, 2, 64, 96) and (maps == maps[0]).all() and maps[0, 0, 40, 20] == 1 and maps.mean() < 0.1
+    darker, paler = (images[0, 72, 52, 0] for images in seen[2:4])  # the disc, 32 pixels inside of a window
+    assert darker < 90 < paler
 
 
 def test_labels_part_what_the_settings_would_merge():
@@ -136,7 +161,8 @@ def test_a_run_that_begins_with_self_training_has_the_rate_of_later_rounds():
 def test_a_given_network_is_left_only_for_a_better_one():
     def kept(*values):
         names = [kept_state.START, "self1", "self2"]
-        return kept_state.kept({name: {"criterion": value} for name, value in zip(names, values, strict=False)})
+        pairs = zip(names, values, strict=False)
+        return kept_state.kept({name: {"criterion": 0.5, "agreement": 0.5, "separation": each} for name, each in pairs})
 
     assert kept(0.5) == kept(0.5, 0.5) == kept(0.5, 0.499) == "start" and kept(0.0, 0.0) == "start"
     assert kept(0.5, 0.501) == kept(0.5, 0.501, 0.501) == "self1" and kept(0.5, 0.501, 0.502) == "self2"
