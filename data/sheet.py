@@ -8,7 +8,7 @@ from hou_synth.io import files
 from hou_synth.synthesis import initial_patch
 
 COLUMNS = ("tile", "its background", "nuclei", "initial patch")
-HEAD = 18  # pixels of the line of text above a row
+HEAD, LETTER = 18, 8  # pixels of the line of text above a row, and of a letter
 SHOWN = 192  # smaller patches are enlarged by a whole number to this or more
 
 
@@ -49,9 +49,9 @@ def _pictures(random, tile, tiles, side, config):
 
 
 def _titled(row, texts):
-    """A row with a text above each of its pictures."""
-    head = np.full((HEAD, row.shape[1], 3), 255, np.uint8)
+    """A row with a text above each of its pictures, of which the end is shown if it is too long."""
+    head, width = np.full((HEAD, row.shape[1], 3), 255, np.uint8), row.shape[1] // len(texts)
     for number, text in enumerate(texts):
-        place = 4 + number * row.shape[1] // len(texts), 13
-        cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+        place = 4 + number * width, 13
+        cv2.putText(head, text[-(width // LETTER) :], place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([head, row])
