@@ -263,7 +263,7 @@ def test_hard_examples_are_harder_at_the_same_distance_from_the_input(small, ban
         for number in range(50):
             trainer.refine(examples[number % 4])
         refined[gamma], distances[gamma] = moved(trainer, others, 4.0)
-    assert all(0.3 < each.mean() < 15 for each in distances.values())
+    assert all(0.3 < each.mean() < 20 for each in distances.values())
     plain, hard = (loss(alone, each, others["target"]) for each in refined.values())
     gain = np.log(hard / plain)
     # Four seeds gave 4.1 to 9.8 standard errors, and 69 to 100 % of the patches.
