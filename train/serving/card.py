@@ -46,12 +46,7 @@ MAPS = """For each pixel it returns two numbers from 0 to 1:
 - `detection`: {}
 
 Nuclei are made of the two by the client, see below. `labels.json` says the same to programs."""
-LABELS_CHOSE = (
-    "cpu",
-    "thorough",
-    "quick",
-    "adapt",
-)  # presets with numbers from maps to nuclei that labels chose, see `config`
+LABELS_CHOSE = ("cpu", "thorough", "quick", "adapt")  # presets whose numbers from maps to nuclei labels chose
 LEARNED = {"tile_count": "unlabelled tiles", "training_count": "labelled images"}
 CONTRAST = """Contrast of haematoxylin across the borders of synthetic nuclei, before and after refinement (where it
 falls far, the truth that the model learned from is lost): {}."""
