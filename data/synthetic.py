@@ -9,7 +9,7 @@ from data import augment, draws
 from hou_synth.synthesis import initial_patch
 
 NUCLEUS, CONTOUR, CENTRE = 1, 2, 4  # bits of the target; release
-UNKNOWN = 8  # bit of pixels that count nothing; ours
+UNKNOWN, LYMPHOCYTE = 8, 16  # bits of pixels that count nothing, and of lymphocytes; ours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Example:
         reference: (s, s, 3) uint8 RGB real patch of the same tile, clear of the source crop.
         real: (s, s, 3) uint8 RGB second real patch of that tile.
         provenance: tile, tissue type, texture tiles, seed, index, corners of the crops, and their overlap.
+        lymphocytes: (n + 1,) bool, which of the labels are lymphocytes; None without that kind.
     """
 
     image: np.ndarray
@@ -33,10 +34,14 @@ class Example:
     reference: np.ndarray
     real: np.ndarray
     provenance: dict
+    lymphocytes: np.ndarray | None = None
 
     def target(self, losses):
         """The task network's target for this example, (s, s) uint8, see `target`."""
-        return target(self.labels, self.centres, self.contours, losses)
+        bits = target(self.labels, self.centres, self.contours, losses)
+        if self.lymphocytes is None:
+            return bits
+        return bits | self.lymphocytes.take(self.labels) * np.uint8(LYMPHOCYTE)
 
 
 def target(labels, centres, contours, losses):

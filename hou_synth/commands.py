@@ -15,6 +15,7 @@ COMMANDS = {
     "adapt": ("train.adapt", "adapt a trained network to one's own tiles, without labels"),
     "supervised": ("train.supervised", "train a network on labelled images"),
     "finetune": ("train.finetune", "train a network further on labelled images"),
+    "lymphocyte": ("train.lymphocyte", "train or measure a classifier of lymphocytes"),
     "evaluate": ("train.evaluate", "measure a model on labelled images"),
     "ranking": ("train.ranking", "rank models without a label"),
     "thresholds": ("train.thresholds", "choose the thresholds of a model without labels"),

@@ -1,13 +1,15 @@
-"""Where the released model lies: the U-Net that learned without a label, which every command uses by default."""
+"""Where the released models lie, which every command uses by default: both learned without a label."""
 
 import pathlib
 
 import hou_synth
 
 NAME = "universal_unet"
-VERSION = 1  # of that name; later exports to the same folder do not replace it as the default
+LYMPHOCYTE = "lymphocyte"  # which of the nuclei are lymphocytes
+VERSION = 1  # of those names; later exports to the same folders do not replace it as the default
 PACKAGE = pathlib.Path(hou_synth.__file__).resolve().parent
-FOLDER = PACKAGE.with_name("saved_models") / NAME / str(VERSION)  # beside the package
+MODELS = PACKAGE.with_name("saved_models")  # beside the package
+FOLDER = MODELS / NAME / str(VERSION)
 
 
 def model():
@@ -16,9 +18,22 @@ def model():
     Raises:
         ValueError: if it is not there.
     """
-    if not (FOLDER / "saved_model.pb").is_file():
+    return _there(FOLDER)
+
+
+def lymphocyte():
+    """Path of the released classifier of lymphocytes, a SavedModel.
+
+    Raises:
+        ValueError: if it is not there.
+    """
+    return _there(MODELS / LYMPHOCYTE / str(VERSION))
+
+
+def _there(folder):
+    if not (folder / "saved_model.pb").is_file():
         raise ValueError(
-            f"Expected the released model in {FOLDER}. Received: nothing there. Name another with --model, or put "
-            f"saved_models/{NAME} of the repository there."
+            f"Expected the released model in {folder}. Received: nothing there. Name another with --model, or put "
+            f"saved_models/{folder.parent.name} of the repository there."
         )
-    return FOLDER
+    return folder

@@ -6,13 +6,17 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from models.classifier import classifier, vgg16
 from models.cnn import cnn
 from models.unet import unet
 
+SEGMENTERS = {"unet": unet, "cnn": cnn}  # task networks whose outputs are maps of an image
+CLASSIFIERS = {"classifier": classifier, "vgg16": vgg16}  # and whose output is one number for a patch
+
 
 def task(networks):
-    """The task network that `networks.network` names: `models.unet.unet` or `models.cnn.cnn`."""
-    return {"unet": unet, "cnn": cnn}[networks.network](networks)
+    """The task network that `networks.network` names, one of `SEGMENTERS` or `CLASSIFIERS`."""
+    return (SEGMENTERS | CLASSIFIERS)[networks.network](networks)
 
 
 def folded(network, networks):

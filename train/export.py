@@ -32,8 +32,17 @@ def main(argv=None):
     """Exports; returns the exit code."""
     args = arguments(argv)
 
-    from train.serving import assets, run_export, saved_model
+    from train.runs import universal_run
+    from train.serving import assets, lymphocyte_model, run_export, saved_model
 
+    if universal_run.classifies(args.model):
+        if args.format == "onnx" or args.scores:
+            raise ValueError(
+                "Expected --format savedmodel without --scores of a run of train.lymphocyte. Received: both."
+            )
+        task = universal_run.trainer(args.model).plain()["task"]
+        print(f"model: {lymphocyte_model.write(args.model, args.out, task, version=args.version)}")
+        return 0
     if args.format == "onnx":
         print(f"model: {run_export.write_onnx(args.model, args.out)}")
         return 0

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from hou_synth.synthesis import background, camera, interior, polygons, texture
+from hou_synth.synthesis import background, camera, interior, lymphocytes, polygons, texture
 from hou_synth.synthesis.background import RELEASE_AREA
 
 CROWDED = 4.0, 10.0  # density of a crowded patch; ours
@@ -45,12 +45,14 @@ class Patch:
         labels: (s, s) uint16, 0 is background, nuclei 1 to n.
         centres: (s, s) bool, the centre of each nucleus's bounding box.
         contours: (s, s) bool, the nuclei's outermost pixels.
+        lymphocytes: (n + 1,) bool, which of the labels 0 to n are lymphocytes; None without that kind.
     """
 
     image: np.ndarray
     labels: np.ndarray
     centres: np.ndarray
     contours: np.ndarray
+    lymphocytes: np.ndarray | None = None
 
 
 def initial(random, source, config):
@@ -64,15 +66,16 @@ def initial(random, source, config):
     Returns:
         A `Patch`.
     """
-    whole = _canvas_mask(random, source.background.shape[0], source, config)
-    patch = painted(random, _cut(whole, config), source, config)
+    whole, kinds = _canvas_mask(random, source.background.shape[0], source, config)
+    labels, kinds = _cut(whole, kinds, config)
+    patch = painted(random, labels, source, config, kinds)
     if not config.whole_centres:
         return patch
     inner = slice(config.margin, len(whole) - config.margin)
     return dataclasses.replace(patch, centres=centres(whole)[inner, inner])
 
 
-def painted(random, labels, source, config):
+def painted(random, labels, source, config, kinds=None):
     """A mask painted with the textures of real tissue.
 
     Args:
@@ -80,18 +83,19 @@ def painted(random, labels, source, config):
         labels: (s, s) uint16 instance mask.
         source: `Source` of that side.
         config: `Synthesis`.
+        kinds: (n + 1,) bool, which labels are lymphocytes; None without that kind.
 
     Returns:
         A `Patch`.
     """
     edge = contours(labels)
-    opacity = blurred(random, nuclear_opacity(random, labels, edge, source, config), config)
-    texture = interior.nuclear_texture(random, labels, edge, source, config)
+    opacity = blurred(random, nuclear_opacity(random, labels, edge, source, config, kinds), config)
+    texture = interior.nuclear_texture(random, labels, edge, source, config, kinds)
     if config.covered:
         texture = interior.covered(random, texture, source, config)
     image = cv2.blendLinear(texture, surroundings(random, labels, source, config), opacity, 1.0 - opacity)
     image = camera.photographed(random, image, config.camera) if config.camera else camera.levels(image)
-    return Patch(image=image, labels=labels, centres=centres(labels), contours=edge)
+    return Patch(image=image, labels=labels, centres=centres(labels), contours=edge, lymphocytes=kinds)
 
 
 def surroundings(random, labels, source, config):
@@ -106,12 +110,12 @@ def surroundings(random, labels, source, config):
     return background.hazed(random, image, labels, source.colour, config) if hazy else image
 
 
-def nuclear_opacity(random, labels, edge, source, config):
+def nuclear_opacity(random, labels, edge, source, config, kinds=None):
     """Opacity of the nuclei, (s, s) float32: cleared inside [release], or closed where chromatin is painted [ours]."""
     if config.chromatin:
         opacity = interior.opacities(random, labels, config)
     else:
-        opacity = interior.cleared(random, labels, edge, source.clearing, config)
+        opacity = interior.cleared(random, labels, edge, source.clearing, config, kinds)
     return interior.parted(random, labels, opacity, config) if config.gap else opacity
 
 
@@ -127,19 +131,20 @@ def mask(random, side, source, config):
     Returns:
         (side, side) uint16, numbered 1 to n without gaps.
     """
-    return _cut(_canvas_mask(random, side, source, config), config)
+    return _cut(*_canvas_mask(random, side, source, config), config)[0]
 
 
-def _cut(whole, config):
-    """Patch in the middle of a canvas, its nuclei renumbered without gaps."""
+def _cut(whole, kinds, config):
+    """Patch in the middle of a canvas, its nuclei renumbered without gaps, and their kinds."""
     inner = whole[config.margin : len(whole) - config.margin, config.margin : len(whole) - config.margin]
     present = np.bincount(inner.ravel()) > 0
     present[0] = False
-    return (np.cumsum(present, dtype=np.uint16) * present).take(inner)
+    labels = (np.cumsum(present, dtype=np.uint16) * present).take(inner)
+    return labels, kinds if kinds is None else np.append(False, kinds[: len(present)][present])
 
 
 def _canvas_mask(random, side, source, config):
-    """Instance mask on the canvas of a patch."""
+    """Instance mask on the canvas of a patch, and which of its labels are lymphocytes, None without that kind."""
     canvas = side + 2 * config.margin
     own = config.density or source.density
     density, largest = own, math.inf
@@ -153,10 +158,15 @@ def _canvas_mask(random, side, source, config):
         single = bias * random.uniform(config.radius_low, config.radius_high, number)
         return single * np.exp(config.size_spread * random.standard_normal(number)) if config.size_spread else single
 
+    labels, kinds = None, None
+    if config.lymphocytes:
+        labels, kinds = lymphocytes.begun(random, canvas, radii, source.cells, config)
     if config.tissue_redraws:
         tissue = texture.tissue_mask(source.background, config)
-        return polygons.wholly_on_tissue(random, count, radii, tissue, config)
-    return polygons.label_map(random, canvas, count, radii, source.cells, config)
+        labels = polygons.wholly_on_tissue(random, count, radii, tissue, config, labels)
+    else:
+        labels = polygons.label_map(random, canvas, count, radii, source.cells, config, labels)
+    return labels, kinds if kinds is None else np.pad(kinds, (0, int(labels.max()) + 1 - len(kinds)))
 
 
 def _count(random, canvas, density, config):

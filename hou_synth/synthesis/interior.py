@@ -12,7 +12,7 @@ SQUARE = np.ones((3, 3), np.uint8)
 SMALL_SHARE = 0.4  # of the patches between small and large nuclei that are cleared as those of small ones; release
 
 
-def nuclear_texture(random, labels, edge, source, config):
+def nuclear_texture(random, labels, edge, source, config, kinds=None):
     """Nuclear texture: eosin of another tile times nuclear colour [paper; release], fine structure added [ours].
 
     Args:
@@ -21,15 +21,17 @@ def nuclear_texture(random, labels, edge, source, config):
         edge: (s, s) bool contours.
         source: `Source`.
         config: `Synthesis`.
+        kinds: (n + 1,) bool, which labels are lymphocytes; None without that kind.
 
     Returns:
         (s, s, 3) float32 in grey levels.
     """
-    texture = (
-        optical_texture(random, labels, edge, source, config)
-        if config.optical
-        else source.eosin * np.float32(config.eosin_top / 255.0)
-    )
+    if config.optical:
+        texture = optical_texture(random, labels, edge, source, config, kinds)
+    else:
+        texture = source.eosin * np.float32(config.eosin_top / 255.0)
+        if kinds is not None:
+            texture = texture / tones(random, len(kinds), (1.0, 1.0), kinds, config).take(with_rims(labels))
     if config.field:
         texture = texture * smooth_field(random, labels.shape[0], config.field)
     if config.optical:
@@ -66,7 +68,7 @@ def covered(random, texture, source, config):
     return cv2.min(texture, through * np.float32(255))
 
 
-def optical_texture(random, labels, edge, source, config):
+def optical_texture(random, labels, edge, source, config, kinds=None):
     """Relative optical density of the nuclear material [ours].
 
     Multiplying the intensity greys the nuclei out; multiplying the density keeps their hue. The coarse part of
@@ -78,19 +80,34 @@ def optical_texture(random, labels, edge, source, config):
         edge: (s, s) bool contours.
         source: `Source`.
         config: `Synthesis`.
+        kinds: (n + 1,) bool, which labels are lymphocytes; None without that kind.
 
     Returns:
         (s, s) float32 around 1.
     """
     ratio = config.eosin_contrast / max(cv2.mean(source.eosin)[0], 1.0)
     eosin = coarse(source.eosin.astype(np.float32)) * np.float32(-ratio) + np.float32(1.0 + config.eosin_contrast)
-    tone = random.uniform(config.tone_low, config.tone_high, int(labels.max()) + 1).astype(np.float32)
-    nearest = np.where(labels > 0, labels, cv2.dilate(labels, np.ones((9, 9), np.uint8)))  # for blurred rims
+    tone = tones(random, int(labels.max()) + 1, (config.tone_low, config.tone_high), kinds, config)
+    nearest = with_rims(labels)
     texture = tone.take(nearest) * eosin
-    return texture * chromatin(random, labels, edge, nearest, config) if config.chromatin else texture
+    return texture * chromatin(random, labels, edge, nearest, config, kinds) if config.chromatin else texture
 
 
-def chromatin(random, labels, edge, nearest, config):
+def with_rims(labels):
+    """An instance mask whose nuclei reach 4 pixels into the background, as their blurred rims do."""
+    return np.where(labels > 0, labels, cv2.dilate(labels, np.ones((9, 9), np.uint8)))
+
+
+def tones(random, number, limits, kinds, config):
+    """(number,) float32 relative densities of the nuclei: uniform within limits; those of lymphocytes are their own."""
+    tone = random.uniform(*limits, number).astype(np.float32)
+    if kinds is None:
+        return tone
+    dark = random.uniform(config.lymphocyte_tone_low, config.lymphocyte_tone_high, number)
+    return np.where(kinds, dark, tone).astype(np.float32)
+
+
+def chromatin(random, labels, edge, nearest, config, kinds=None):
     """Relative optical density inside the nuclei: membrane, clumps and grains of chromatin, pale between them [ours].
 
     A share of the larger nuclei is vesicular: hardly any density but at the membrane and in a few clumps. The others
@@ -102,6 +119,7 @@ def chromatin(random, labels, edge, nearest, config):
         edge: (s, s) bool contours.
         nearest: (s, s) uint16, the mask with the nuclei's blurred rims.
         config: `Synthesis`.
+        kinds: (n + 1,) bool, which labels are lymphocytes, never vesicular; None without that kind.
 
     Returns:
         (s, s) float32 around 1.
@@ -113,6 +131,7 @@ def chromatin(random, labels, edge, nearest, config):
 
     large = np.bincount(labels.ravel(), minlength=number) > config.vesicular_area
     vesicular = (random.random(number) < config.vesicular) & large
+    vesicular = vesicular if kinds is None else vesicular & ~kinds
     pale = np.where(vesicular, of_nuclei(0.15, 0.6), of_nuclei(0.7, 1.0)).take(nearest)
     width = np.float32(random.uniform(1.0, 2.5))  # pixels
     membrane = np.exp(-((depth(labels, edge) / width) ** 2)) * of_nuclei(0.5, 1.3).take(nearest)
@@ -182,7 +201,7 @@ def random_kernel(random, size):
     return kernel / kernel.sum()
 
 
-def cleared(random, labels, edge, texture, config):
+def cleared(random, labels, edge, texture, config, kinds=None):
     """Opacity of the nuclei, chromatin cleared from their interiors [paper; release].
 
     Where a texture is under a quantile that grows with the nucleus, the interior is cleared. The edge, the
@@ -194,6 +213,7 @@ def cleared(random, labels, edge, texture, config):
         edge: (s, s) bool contours.
         texture: (s, s) uint8 ranks.
         config: `Synthesis`.
+        kinds: (n + 1,) bool, which labels are lymphocytes, which stay dense; None without that kind.
 
     Returns:
         (s, s) float32 opacity in [0, 1].
@@ -205,6 +225,8 @@ def cleared(random, labels, edge, texture, config):
         thick = cv2.bitwise_and(cv2.dilate(rim, SQUARE), _cells(random, labels.shape[0], config.recall_cell, 0.5))
         hole &= (rim | thick) == 0
     hole &= _cells(random, labels.shape[0], config.recall_cell, random.uniform(0.0, 0.5)) == 0
+    if kinds is not None:
+        hole &= ~kinds.take(labels)
     opacity = opacities(random, labels, config)
     np.putmask(opacity, hole, 0.0)
     return opacity

@@ -156,7 +156,27 @@ def stamp(labels, empty, outline, identity, config):
     return True
 
 
-def label_map(random, side, count, radii, tissue, config):
+def stretched(random, outlines, most):
+    """Outlines that are longer than broad, each along a direction of its own, with their areas kept.
+
+    Args:
+        random: `numpy.random.Generator`.
+        outlines: (n, p, 2) around the origin, x and y.
+        most: largest ratio of length to breadth; ratios are log-uniform from 1.
+
+    Returns:
+        (n, p, 2) float32.
+    """
+    angle = random.uniform(0.0, math.pi, len(outlines))
+    longer = np.exp(0.5 * random.uniform(0.0, math.log(most), len(outlines)))
+    along = np.stack([np.cos(angle), np.sin(angle)], -1)
+    matrix = (
+        np.eye(2) / longer[:, None, None] + (longer - 1 / longer)[:, None, None] * along[:, :, None] * along[:, None]
+    )
+    return (outlines @ matrix).astype(np.float32)
+
+
+def label_map(random, side, count, radii, tissue, config, labels=None):
     """Instance mask of random nuclei that lie on tissue and overlap little [paper; release].
 
     A nucleus that is too small or overlaps too much is redrawn, shape and place, up to `config.redraws`
@@ -170,11 +190,13 @@ def label_map(random, side, count, radii, tissue, config):
         radii: function from a number n to (n,) mean radii in pixels.
         tissue: (rows, columns) bool grid over the canvas: where a nucleus may lie.
         config: `Synthesis`.
+        labels: (side, side) uint16 mask of nuclei that are there already, changed in place; None for none.
 
     Returns:
-        (side, side) uint16 instance mask, 0 is background, nuclei 1 to n.
+        (side, side) uint16 instance mask, 0 is background, nuclei 1 to n; those there already keep their numbers.
     """
-    labels, empty = np.zeros((side, side), np.uint16), np.ones((side, side), np.uint8)
+    labels = np.zeros((side, side), np.uint16) if labels is None else labels
+    empty = (labels == 0).view(np.uint8)
     cells = np.argwhere(tissue)
     if count == 0 or len(cells) == 0:
         return labels
@@ -182,11 +204,13 @@ def label_map(random, side, count, radii, tissue, config):
     cell = cells[random.integers(len(cells), size=count * config.redraws)] + random.random((count * config.redraws, 2))
     places = np.minimum(cell * (side / np.array(tissue.shape)), side - 0.5)[:, ::-1].astype(np.float32)
     sizes = radii(len(places)).astype(np.float32)
-    drawn, waiting, ahead = 0, np.ones(count, bool), np.arange(len(places))
+    drawn, waiting, ahead = int(labels.max()), np.ones(count, bool), np.arange(len(places))
     while len(ahead):
         number = max(np.count_nonzero(waiting), LEAST_TRIES)
         tries, ahead = ahead[:number], ahead[number:]
-        shapes = placed(outlines(random, sizes[tries], config), places[tries], perspective)
+        shapes = outlines(random, sizes[tries], config)
+        shapes = stretched(random, shapes, config.elongation) if config.elongation > 1 else shapes
+        shapes = placed(shapes, places[tries], perspective)
         if drawn:
             likely = _covered(empty, shapes, places[tries]) <= config.overlap + TOLERANCE
             tries, shapes = tries[likely], shapes[likely]
@@ -249,7 +273,7 @@ def _cross(one, other):
     return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
 
 
-def wholly_on_tissue(random, count, radii, tissue, config):
+def wholly_on_tissue(random, count, radii, tissue, config, labels=None):
     """Instance mask as the authors' program draws it [release].
 
     Nuclei lie anywhere on a larger canvas and are seen through one quadrilateral. One is redrawn, up to
@@ -262,14 +286,16 @@ def wholly_on_tissue(random, count, radii, tissue, config):
         radii: function from a number n to (n,) mean radii in pixels.
         tissue: (side, side) bool, the canvas.
         config: `Synthesis`.
+        labels: (side, side) uint16 mask of nuclei that are there already, changed in place; None for none.
 
     Returns:
-        (side, side) uint16 instance mask, 0 is background, nuclei at most 1 to `count`.
+        (side, side) uint16 instance mask, 0 is background, at most `count` nuclei more than there were.
     """
-    labels, off = np.zeros(tissue.shape, np.uint16), ~tissue
+    labels, off = np.zeros(tissue.shape, np.uint16) if labels is None else labels, ~tissue
     view = bilinear(random, len(tissue), 1, config)
     sampled, shapes = _sampled(view, len(tissue)), _shapes(random, radii, view, off, config)
-    for identity in range(1, count + 1):
+    first = int(labels.max()) + 1
+    for identity in range(first, first + count):
         for _ in range(config.redraws + 1):
             window, shape = _on_tissue(shapes, sampled, off, config)
             free = shape & (labels[window] == 0)

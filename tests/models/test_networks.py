@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from hou_synth import config, released
 from models.blocks import convolution, joined, with_code
+from models.classifier import classifier, vgg16
 from models.cnn import cnn
 from models.discriminator import discriminator, smallest_patch
 from models.refiner import refiner
@@ -319,3 +320,19 @@ def test_code_is_tiled_over_the_whole_map():
     tiled = with_code("tiled_code")(tf.ones((1, 3, 5, 2)), code)
     assert tiled.shape == (1, 3, 5, 4)
     assert np.array_equal(tiled[..., 2:], np.broadcast_to(code, (1, 3, 5, 2)))
+
+
+def test_classifier_layers():
+    """The paper's 11 convolutions, and what it says is a number for each patch of at least 64x64."""
+    model = classifier(config.preset("lymphocyte").networks)
+    assert (convolutions(model), count(model, keras.layers.MaxPooling2D)) == (11, 4)
+    assert model(noise(64, 3)).shape == (3, 1) and model(noise(90, 2)).shape == (2, 1)
+
+
+def test_vgg16_is_that_of_keras_with_one_logit():
+    model = vgg16(config.preset("lymphocyte").networks)
+    inner = model.get_layer("vgg16")
+    assert (convolutions(inner), inner.count_params()) == (13, 14714688)  # Simonyan and Zisserman's, without top
+    levels = keras.Model(model.input, model.get_layer("levels").output)
+    grey = levels(tf.constant([[[[-1.0, 0.0, 1.0]]]])).numpy().ravel()  # RGB; Keras's weights want BGR, less a mean
+    assert grey == pytest.approx([255 - 103.939, 127.5 - 116.779, -123.68], abs=1e-3)

@@ -1,22 +1,28 @@
 """What the networks and the schedule of a configuration can take."""
 
+from models import task
+from models.classifier import SMALLEST
 from models.discriminator import smallest_patch
 from train.loop import phases
 
 LARGEST_PATCH = 512
 
 
-def check(settings):
+def check(settings, choices=tuple(task.SEGMENTERS)):
     """Refuses a configuration that cannot be trained, before anything is made.
 
     Args:
         settings: `Config`.
+        choices: names of the task networks that can be.
 
     Raises:
         ValueError: for sizes that the networks cannot take.
     """
     networks, schedule = settings.networks, settings.schedule
+    if networks.network not in choices:
+        raise ValueError(f"Expected --network out of {', '.join(choices)} here. Received: {networks.network}.")
     side, least, levels = schedule.patch, smallest_patch(networks), len(networks.unet_widths)
+    least = max(least, SMALLEST) if networks.network in task.CLASSIFIERS else least
     if not least <= side <= LARGEST_PATCH:
         raise ValueError(
             f"Expected a patch of {least} to {LARGEST_PATCH} pixels, which the networks can take. Received: {side}."

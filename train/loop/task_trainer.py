@@ -180,13 +180,13 @@ class TaskTrainer(keras.Model):
         images, target, weights = self.taught(batch, fill)
         images = self._stained(images, batch)
         with tf.GradientTape() as tape:
-            unweighted, logits = self.segmentation_loss(images, target, training=True)
+            unweighted, logits = self.patch_loss(images, target, training=True)
             loss = self._mean(losses.task_loss(weights, unweighted))
             scaled = self.task_optimizer.scale_loss(loss)
         self._apply(tape, scaled, self.task, self.task_optimizer)
         return self._told(unweighted, logits, target, weights)
 
-    def segmentation_loss(self, patch, target, training):
+    def patch_loss(self, patch, target, training):
         """loss(X) of each patch, (b,) float32, and the task network's logits."""
         logits = self(patch, training=training)
         return losses.segmentation(logits, truth(target), self.pixels * known(target)), logits

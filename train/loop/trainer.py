@@ -113,7 +113,7 @@ class UniversalTrainer(TaskTrainer):
             logits = self.discriminator({"patch": refined, "reference": reference}, training=False)
             near = self._mean(losses.regularisation(synthetic, refined, settings.l1, settings.l2))
             real = self._mean(losses.realism(logits, settings.realism))
-            hard = -self._mean(self.segmentation_loss(refined, target, training=False)[0])
+            hard = -self._mean(self.patch_loss(refined, target, training=False)[0])
             loss = losses.refiner_loss(near, real, hard, settings.alpha, settings.beta, settings.gamma)
             scaled = self.refiner_optimizer.scale_loss(loss)
         self._apply(tape, scaled, self.refiner, self.refiner_optimizer)

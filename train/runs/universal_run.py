@@ -10,7 +10,9 @@ import tensorflow as tf
 from data import tiles
 from data.tile_options import TileFolder
 from hou_synth.io import documents
+from models.task import CLASSIFIERS
 from train.loop import phases
+from train.loop.lymphocyte_trainer import LymphocyteTrainer
 from train.loop.trainer import UniversalTrainer
 from train.loop.weighting import Weighting
 from train.runs import callbacks, kept_state, record
@@ -102,6 +104,8 @@ def bank(folder, tissue=None):
         ValueError: if there is no run, no such tiles, or none that a patch fits.
     """
     settings, about = record.settings(folder), record.about(folder)
+    if classifies(folder):
+        raise ValueError(f"Expected a run of nuclei. Received: {folder}, a run of train.lymphocyte.")
     if not {"bank", "tiles"} <= about.keys():
         raise ValueError(f"Expected a run of train.universal. Received: {folder}, whose {record.RUN} names no tiles.")
     if not tissue and pathlib.Path(about["bank"]).exists():
@@ -126,7 +130,8 @@ def trainer(folder):
         ValueError: if there is neither, or they are of other networks.
     """
     settings = record.settings(folder)
-    learned = UniversalTrainer(settings, phases.task_updates(phases.phases(settings.schedule)))
+    kind = LymphocyteTrainer if classifies(folder) else UniversalTrainer
+    learned = kind(settings, phases.task_updates(phases.phases(settings.schedule)))
     states = Progress(folder, learned, callbacks.Clock()).checkpoints
     kept = folder / f"{NETWORKS[-1]}.keras"
     try:
@@ -143,6 +148,15 @@ def trainer(folder):
         recall(learned, folder)
     kept_state.best(learned, folder)
     return learned
+
+
+def classifies(folder):
+    """Whether a folder holds a run of `train.lymphocyte`, whose task network is a classifier.
+
+    Raises:
+        ValueError: if it holds no run.
+    """
+    return record.settings(folder).networks.network in CLASSIFIERS
 
 
 def adversarial(folder):

@@ -43,16 +43,41 @@ def write(run, folder, task, refinement=None, scores=(), version=None, result=No
     folder, settings = pathlib.Path(folder), config.load(run / "config.json")
     vacant(folder, version)
     texts = assets.written(run, folder.name, task, refinement, scores, result)
+    patch = settings.schedule.patch if refinement else None
+
+    def warm(path):
+        warmup.write(path, folder.name, assets.CONFIG, patch)
+
+    return kept(folder, version, Served(folded(task, settings.networks), texts, refinement), task, warm)
+
+
+def kept(folder, version, served, task, warm=None):
+    """Writes a version of a served model, atomically.
+
+    Args:
+        folder: `saved_models/<name>`.
+        version: number; None for the next one.
+        served: `train.serving.signatures.Served`, whose documents lie beside it as files.
+        task: its network as it was trained, which lies there too.
+        warm: function that writes a file of requests to a path; None for no such file.
+
+    Returns:
+        The path of the version.
+
+    Raises:
+        ValueError: if the version exists.
+        OSError: if it cannot be written; nothing of it stays.
+    """
     with partial(folder) as path:
         try:
-            Served(folded(task, settings.networks), texts, refinement).save(path)
+            served.save(path)
             extra = path / "assets.extra"
             extra.mkdir()
-            for name, text in texts.items():
+            for name, text in served.documents.items():
                 files.write_text(extra / name, text)
             task.save(extra / assets.TASK)
-            patch = settings.schedule.patch if refinement else None
-            warmup.write(extra / warmup.NAME, folder.name, assets.CONFIG, patch)
+            if warm:
+                warm(extra / warmup.NAME)
         except (OSError, tf.errors.OpError) as error:
             raise OSError(f"Expected room for a SavedModel in {folder}. Received: {reason(error)}.") from error
         return claimed(path, folder, version)

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from hou_synth.inference import OUTPUTS
+from hou_synth.lymphocytes import OUTPUT, SIDE
 from models.discriminator import smallest_patch
 from models.task import multiple, padded
 from train.loop.task_trainer import signed, unsigned
@@ -116,6 +117,24 @@ class Served:
         message = f"Expected synthetic and reference of one shape, sides of at least {least}. Received: {{}} and {{}}."
         with required(right, message, shape, other):
             return self.refinement(tf.identity(synthetic), tf.identity(reference))
+
+
+class ServedClassifier(Served):
+    """The functions of a SavedModel that says where lymphocytes are."""
+
+    def signatures(self):
+        """Concrete functions by the signatures' names."""
+        named = _traced(self.classify, images=IMAGES), _traced(self.document, names=TEXTS)
+        return dict(zip(("serving_default", "document"), named, strict=True))
+
+    def classify(self, images):
+        """`lymphocyte`, (b,) float32: the probability that one is at the centre of each patch."""
+        images = checked(images, "images")
+        sides = tf.shape(images)[1:3]
+        with required(
+            tf.reduce_min(sides) >= SIDE, f"Expected patches of at least {SIDE}x{SIDE}. Received: {{}}.", sides
+        ):
+            return {OUTPUT: tf.sigmoid(self.task(signed(tf.identity(images)), training=False)[:, 0])}
 
 
 def _traced(function, **specs):

@@ -232,7 +232,7 @@ def small(monkeypatch):
 
 def loss(trainer, patch, target):
     """Task loss of each patch, (n,)."""
-    return trainer.segmentation_loss(patch, target, training=False)[0].numpy()
+    return trainer.patch_loss(patch, target, training=False)[0].numpy()
 
 
 def moved(trainer, batch, distance):

@@ -98,7 +98,7 @@ def test_hard_examples_raise_the_task_loss():
 
     def task_loss():
         patch = trainer.patch(batch["image"], batch["reference"])
-        return float(tf.reduce_mean(trainer.segmentation_loss(patch, batch["target"], training=False)[0]))
+        return float(tf.reduce_mean(trainer.patch_loss(patch, batch["target"], training=False)[0]))
 
     before = task_loss()
     for _ in range(5):

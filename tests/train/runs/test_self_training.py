@@ -139,8 +139,7 @@ def test_unknown_pixels_count_nothing():
     known = other.copy()
     known[:, :32] &= ~np.uint8(UNKNOWN)
     losses = [
-        trainer.segmentation_loss(image, tf.constant(each), training=False)[0].numpy()
-        for each in (target, other, known)
+        trainer.patch_loss(image, tf.constant(each), training=False)[0].numpy() for each in (target, other, known)
     ]
     assert np.allclose(losses[0], losses[1]) and (losses[2] > 1.5 * losses[0]).all()
 
