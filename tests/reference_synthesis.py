@@ -24,7 +24,7 @@ POINTS = 32  # of a smoothed outline; ours
 COARSE = 8  # pixels of a structure that is no detail; ours
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PlainPatch(Patch):
     """A `Patch` and its `overlap`: mean share of a nucleus that was covered when it was drawn (nan without any)."""
 
