@@ -135,9 +135,10 @@ class Networks:
     )
     network: str = number(
         "unet",
-        "the task network: 'unet', 39 convolutions in the release; 'cnn', the paper's 15; of lymphocytes 'classifier', "
-        "the paper's 11, and 'vgg16'",
+        "the task network: 'unet', 39 convolutions in the release; 'cnn', the paper's 15; 'dcan', Chen et al. 2016; of "
+        "lymphocytes 'classifier', the paper's 11, and 'vgg16'",
     )
+    heads: int = number(2, "outputs of unet and cnn: 2, segmentation and detection; 1, segmentation is both; ours")
     unet_widths: tuple[int, ...] = number((16, 32, 64, 128, 256), "channels by level; release")
     unet_down: tuple[int, ...] = number((3, 4, 4, 5, 6), "convolutions by level going down; release")
     unet_up: tuple[int, ...] = number((5, 4, 4, 3), "and going up, deepest first; release")
@@ -255,7 +256,8 @@ class Config:
 
 
 CHOICES = {
-    "network": ("unet", "cnn", "classifier", "vgg16"),
+    "network": ("unet", "cnn", "dcan", "classifier", "vgg16"),
+    "heads": (1, 2),
     "discriminator": ("paper", "release", "early"),
     "realism": ("paper", "summed", "release"),
     "detection": ("centre", "core"),
@@ -414,6 +416,10 @@ PRESETS = {
         "patch": 400,
         "pool": 1024,  # 64000 patches of 400x400 with reference and truth would take 72 GB; ours 1.1 GB
     },
+    # Hou et al. 2017. Its abstract tells of initial synthesis, a GAN that refines towards reference styles, and
+    # adversarial (hard) examples for the task network; neither of importance weights nor of a second output of that
+    # network. All else is the paper's of 2019, and ours from maps to nuclei, where one map has to give the seeds too.
+    "hou2017": {"weighting": "none", "heads": 1, "seed_height": 0.1, "detection_sigma": 2.0},
     "cpu": {**_OUR_SYNTHESIS, **_OUR_TRAINING},
     "thorough": {
         **_OUR_SYNTHESIS,

@@ -104,5 +104,25 @@ def convolutions(width, count, name, normalisation):
 
 
 def maps(logits):
-    """Two channels of logits as the task network's dict of `segmentation` and `detection`."""
-    return {"segmentation": logits[..., :1], "detection": logits[..., 1:]}
+    """Channels of logits as the task network's dict of `segmentation` and `detection`; of a single one, it is both."""
+    return {"segmentation": logits[..., :1], "detection": logits[..., -1:]}
+
+
+def fused(segmentation, contour):
+    """Logit of what is nucleus and no contour.
+
+        p = sigmoid(s) (1 - sigmoid(c))      =>      logit p = - log(e^-s + e^c + e^(c - s))      [Chen et al. 2016]
+
+    Args:
+        segmentation: (b, h, w, 1) logits s.
+        contour: (b, h, w, 1) logits c.
+
+    Returns:
+        The same shape; no loss is needed on it.
+    """
+
+    def softplus(x, name):
+        return layers.Activation("softplus", dtype="float32", name=name)(x)
+
+    either = contour + softplus(-segmentation - contour, "fused_either")  # log(e^-s + e^c)
+    return -(either + softplus(contour - segmentation - either, "fused_all"))

@@ -28,5 +28,5 @@ def cnn(networks):
     x = layers.Conv2DTranspose(half, 2, strides=2, name="grow1")(x)
     x = convolutions(half, _COUNTS[3], "back", networks.normalisation)(x)
     x = layers.Conv2DTranspose(full, 2, strides=2, name="grow2")(x)
-    logits = layers.Conv2D(2, 3, padding="same", dtype="float32", name="logits")(x)
+    logits = layers.Conv2D(networks.heads, 3, padding="same", dtype="float32", name="logits")(x)
     return keras.Model(images, maps(logits), name="cnn")

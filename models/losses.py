@@ -116,20 +116,19 @@ def pixel_weights(side, border, weight):
     return tf.pad(inner, around, constant_values=weight)
 
 
-def segmentation(logits, truth, weights):
+def segmentation(logits, truth, weights, names=("segmentation", "detection")):
     """Task loss: cross-entropy of segmentation and of detection, summed over pixels [release].
 
     Args:
-        logits: dict of `segmentation` and `detection`, (b, h, w, 1) float32.
-        truth: dict of the same keys and shapes, float32 in {0, 1}.
+        logits: dict of maps, (b, h, w, 1) float32.
+        truth: dict of the same shapes, float32 in {0, 1}.
         weights: (1 or b, h, w, 1) float32 weights of the pixels.
+        names: of the maps that are compared.
 
     Returns:
         (b,) float32 nats, at least 0.
     """
-    total = sum(
-        tf.nn.sigmoid_cross_entropy_with_logits(truth[name], logits[name]) for name in ("segmentation", "detection")
-    )
+    total = sum(tf.nn.sigmoid_cross_entropy_with_logits(truth[name], logits[name]) for name in names)
     return tf.reduce_sum(weights * total, axis=(1, 2, 3))
 
 

@@ -8,15 +8,23 @@ from keras import layers
 
 from models.classifier import classifier, vgg16
 from models.cnn import cnn
+from models.dcan import dcan
 from models.unet import unet
 
-SEGMENTERS = {"unet": unet, "cnn": cnn}  # task networks whose outputs are maps of an image
+SEGMENTERS = {"unet": unet, "cnn": cnn, "dcan": dcan}  # task networks whose outputs are maps of an image
 CLASSIFIERS = {"classifier": classifier, "vgg16": vgg16}  # and whose output is one number for a patch
 
 
 def task(networks):
     """The task network that `networks.network` names, one of `SEGMENTERS` or `CLASSIFIERS`."""
     return (SEGMENTERS | CLASSIFIERS)[networks.network](networks)
+
+
+def learned(networks):
+    """Names of the maps that a task network has a loss on; the others follow from these."""
+    if networks.network == "dcan":
+        return "segmentation", "contour"
+    return ("segmentation", "detection")[: networks.heads]
 
 
 def folded(network, networks):

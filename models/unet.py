@@ -29,5 +29,5 @@ def unet(networks):
         x = layers.LeakyReLU(SLOPE, name=f"grow{level}_leaky")(x) if networks.grow_wide else x
         x = layers.Concatenate(name=f"skip{level}")([x, skips[level - 1]])
         x = convolutions(widths[level - 1], count, f"up{level}", normalisation)(x)
-    logits = layers.Conv2D(2, 3, padding="same", dtype="float32", name="logits")(x)
+    logits = layers.Conv2D(networks.heads, 3, padding="same", dtype="float32", name="logits")(x)
     return keras.Model(images, maps(logits), name="unet")

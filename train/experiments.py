@@ -38,8 +38,8 @@ def arguments(argv):
         "--networks",
         nargs="+",
         choices=tuple(protocols.NETWORKS),
-        default=tuple(protocols.NETWORKS),
-        help="of the rows [both]",
+        default=("unet", "cnn"),
+        help="of the rows [unet cnn]",
     )
     parser.add_argument("--folds", type=int, default=4, help="for `within`: how many times images are held back [4]")
     parser.add_argument("--shots", nargs="+", type=int, default=[1, 2, 4, 8], help="images to fine-tune with [1 2 4 8]")

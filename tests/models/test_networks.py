@@ -8,12 +8,13 @@ import pytest
 import tensorflow as tf
 
 from hou_synth import config, released
-from models.blocks import convolution, joined, with_code
+from models.blocks import convolution, fused, joined, with_code
 from models.classifier import classifier, vgg16
 from models.cnn import cnn
+from models.dcan import dcan
 from models.discriminator import discriminator, smallest_patch
 from models.refiner import refiner
-from models.task import folded, multiple, padded, task
+from models.task import folded, learned, multiple, padded, task
 from models.unet import unet
 from tests.paths import ROOT
 
@@ -336,3 +337,40 @@ def test_vgg16_is_that_of_keras_with_one_logit():
     levels = keras.Model(model.input, model.get_layer("levels").output)
     grey = levels(tf.constant([[[[-1.0, 0.0, 1.0]]]])).numpy().ravel()  # RGB; Keras's weights want BGR, less a mean
     assert grey == pytest.approx([255 - 103.939, 127.5 - 116.779, -123.68], abs=1e-3)
+
+
+def test_what_is_fused_is_a_nucleus_and_no_contour():
+    """Probabilities by hand: p (1 - q), also where exponentials of the logits would overflow."""
+    probability, contour = np.array([0.5, 0.9, 0.2, 0.99]), np.array([0.5, 0.1, 0.6, 0.98])
+    logits = [np.log(p / (1 - p)).astype(np.float32).reshape(1, 2, 2, 1) for p in (probability, contour)]
+    assert tf.sigmoid(fused(*map(tf.constant, logits))).numpy().ravel() == pytest.approx(
+        probability * (1 - contour), abs=1e-6
+    )
+    extreme = fused(
+        *(tf.constant(each, shape=(1, 3, 1, 1)) for each in ([200.0, -200.0, 200.0], [-200.0, -200.0, 200.0]))
+    )
+    assert extreme.numpy().ravel() == pytest.approx([200.0 - np.log(2), -200.0, -200.0], abs=1e-3)
+
+
+def test_contour_aware_network():
+    networks = dataclasses.replace(SMALL, network="dcan")
+    model = dcan(networks)
+    outputs = model(noise(2 * multiple(model)))
+    assert {name: output.shape for name, output in outputs.items()} == dict.fromkeys(
+        ("segmentation", "contour", "detection"), (1, 32, 32, 1)
+    )
+    assert outputs["detection"].numpy() == pytest.approx(
+        fused(outputs["segmentation"], outputs["contour"]).numpy(), abs=1e-5
+    )
+    assert learned(networks) == ("segmentation", "contour")
+    plain = folded(model, networks)(noise(32))
+    assert plain["detection"].numpy() == pytest.approx(outputs["detection"].numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize("network", ["unet", "cnn"])
+def test_a_network_of_one_head_has_one_map_for_both(network):
+    networks = dataclasses.replace(SMALL, network=network, heads=1)
+    model = task(networks)
+    outputs = model(noise(32))
+    assert (outputs["segmentation"].numpy() == outputs["detection"].numpy()).all()
+    assert learned(networks) == ("segmentation",) and model.get_layer("logits").filters == 1

@@ -5,14 +5,15 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from data.synthetic import CENTRE, NUCLEUS, UNKNOWN
+from data.synthetic import CENTRE, CONTOUR, NUCLEUS, UNKNOWN
 from models import losses
 from models.importance import effective_share
-from models.task import multiple, padded, task
+from models.task import learned, multiple, padded, task
 from train.loop import devices, replicas
 from train.loop.learning_rate import Decay
 
 MOMENTUM = 0.95  # release
+CONTOUR_WIDTH = 3  # pixels that the contours' target is widened to, half of them outside of the nucleus; ours
 
 
 def signed(images):
@@ -27,7 +28,9 @@ def unsigned(images):
 
 def truth(target):
     """Target bits, (b, h, w, 1) uint8 -> dict of float32 maps for the task loss."""
+    contour = tf.cast(tf.bitwise.bitwise_and(target, CONTOUR) > 0, tf.float32)
     return {
+        "contour": tf.nn.max_pool2d(contour, CONTOUR_WIDTH, 1, "SAME"),
         "segmentation": tf.cast(tf.bitwise.bitwise_and(target, NUCLEUS) > 0, tf.float32),
         "detection": tf.cast(tf.bitwise.bitwise_and(target, CENTRE) > 0, tf.float32),
     }
@@ -87,7 +90,7 @@ class TaskTrainer(keras.Model):
             self.task = task(config.networks)
             self.step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step", aggregation=replicas.ALIKE)
             self.task_optimizer = self._optimizer(rate, self.task)
-        self.multiple = multiple(self.task)
+        self.multiple, self.learned = multiple(self.task), learned(config.networks)
         self.segment = self._traced(self.segment_step)
         self.built = True
 
@@ -189,7 +192,7 @@ class TaskTrainer(keras.Model):
     def patch_loss(self, patch, target, training):
         """loss(X) of each patch, (b,) float32, and the task network's logits."""
         logits = self(patch, training=training)
-        return losses.segmentation(logits, truth(target), self.pixels * known(target)), logits
+        return losses.segmentation(logits, truth(target), self.pixels * known(target), self.learned), logits
 
     def _stained(self, images, batch):
         """The images that `taught` returns, as other laboratories would have stained them, if the schedule says so."""

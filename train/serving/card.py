@@ -107,7 +107,7 @@ def what(facts):
     """Section: the network, what it learned from and what it returns."""
     settings, kind = facts.settings, facts.about["kind"]
     plain = kind == "label-free" and not phases.refines(phases.phases(settings.schedule))
-    network = {"unet": "U-Net", "cnn": "CNN"}[settings.networks.network]
+    network = {"unet": "U-Net", "cnn": "CNN", "dcan": "contour-aware network"}[settings.networks.network]
     return "\n".join(
         [
             f"A {network} of {facts.task.count_params():,} parameters that finds nuclei in H&E images of any size.",
@@ -115,7 +115,7 @@ def what(facts):
             *([TAUGHT] if kind == "label-free" and settings.schedule.self_rounds else []),
             'The method is that of Hou et al., "Robust Histopathology Image Analysis: To Label or To Synthesize?"',
             "(CVPR 2019), in the program hou_synth.\n",
-            MAPS.format(labels_json.SEGMENTATION, labels_json.DETECTION[settings.losses.detection]),
+            MAPS.format(labels_json.SEGMENTATION, labels_json.detection(settings)),
         ]
     )
 

@@ -10,6 +10,8 @@ DETECTION = {
     "core": "probability that a pixel belongs to the inner part of a nucleus, which no other nucleus touches",
     "centre": "probability that a pixel is the centre of a nucleus, or beside it",
 }
+FUSED = "probability that a pixel belongs to a nucleus and not to its contour"
+ONE = "the same as segmentation: the network has one output"
 SIGNATURES = {
     "serving_default": {
         "inputs": {"images": ("uint8", (None, None, None, 3), "RGB, any height and width, 0 to 255")},
@@ -69,7 +71,7 @@ def labels(settings, refines):
         },
         "maps": {
             "segmentation": {"range": [0, 1], "meaning": SEGMENTATION},
-            "detection": {"range": [0, 1], "meaning": DETECTION[settings.losses.detection]},
+            "detection": {"range": [0, 1], "meaning": detection(settings)},
         },
         "label_map": {"0": "background", "1..n": "nucleus; each number is one nucleus, of any kind of cell"},
         "thresholds": dataclasses.asdict(settings.instances),
@@ -79,6 +81,13 @@ def labels(settings, refines):
             if refines or name != "refine"
         },
     }
+
+
+def detection(settings):
+    """What the map `detection` of a model says, by the `Config` of its run."""
+    if settings.networks.network == "dcan":
+        return FUSED
+    return ONE if settings.networks.heads == 1 else DETECTION[settings.losses.detection]
 
 
 def _tensor(dtype, shape, about):

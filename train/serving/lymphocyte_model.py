@@ -70,7 +70,8 @@ def write(run, folder, network, result=None, version=None):
     about = assets.published(record.about(run)) | {"trained": result or record.scores(run)}
     texts = {assets.CONFIG: (run / assets.CONFIG).read_text(), assets.RUN: json.dumps(about, indent=2) + "\n"}
     texts[assets.CARD] = card(folder.name, settings, about, network, [*texts, assets.CARD])
-    return saved_model.kept(folder, version, ServedClassifier(folded(network, settings.networks), texts), network)
+    served = ServedClassifier(folded(network, settings.networks), texts)
+    return saved_model.kept(folder, version, served, texts, network)
 
 
 def card(name, settings, about, network, documents):

@@ -48,16 +48,17 @@ def write(run, folder, task, refinement=None, scores=(), version=None, result=No
     def warm(path):
         warmup.write(path, folder.name, assets.CONFIG, patch)
 
-    return kept(folder, version, Served(folded(task, settings.networks), texts, refinement), task, warm)
+    return kept(folder, version, Served(folded(task, settings.networks), texts, refinement), texts, task, warm)
 
 
-def kept(folder, version, served, task, warm=None):
+def kept(folder, version, served, texts, task, warm=None):
     """Writes a version of a served model, atomically.
 
     Args:
         folder: `saved_models/<name>`.
         version: number; None for the next one.
-        served: `train.serving.signatures.Served`, whose documents lie beside it as files.
+        served: `train.serving.signatures.Served`.
+        texts: dict of file name -> text, that lie beside it.
         task: its network as it was trained, which lies there too.
         warm: function that writes a file of requests to a path; None for no such file.
 
@@ -73,7 +74,7 @@ def kept(folder, version, served, task, warm=None):
             served.save(path)
             extra = path / "assets.extra"
             extra.mkdir()
-            for name, text in served.documents.items():
+            for name, text in texts.items():
                 files.write_text(extra / name, text)
             task.save(extra / assets.TASK)
             if warm:

@@ -31,6 +31,7 @@ ROWS = {
     "no-weights": Row("no importance weights", {"weighting": "none"}, "0.7533"),
     "shuffled": Row("weights shuffled among patches", {"weighting": "shuffle"}),
     "no-refiner": Row("no refiner: initial patches, weighted", NO_REFINER),
+    "hou2017": Row("no importance weights, one output head: Hou et al. 2017", {"weighting": "none", "heads": 1}),
     "initial": Row("initial patches alone: no refiner, no weights", {**NO_REFINER, **NO_DISCRIMINATOR}),
 }
 

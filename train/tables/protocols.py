@@ -6,11 +6,12 @@ import dataclasses
 import numpy as np
 
 ROWS = ("supervised", "universal", "real", "finetune")
-NETWORKS = {"unet": "U-net", "cnn": "CNN"}
+NETWORKS = {"unet": "U-net", "cnn": "CNN", "dcan": "contour-aware network"}
 # DICE average of the paper's Table 1 on MICCAI18 and MICCAI17, and of Table 2.
 PAPER = {
     ("within", "supervised-unet"): "0.8391 / 0.7645",
     ("within", "supervised-cnn"): "0.8013 / 0.7713",
+    ("within", "supervised-dcan"): "0.812 / -",
     ("across", "supervised-unet"): "0.8010 / 0.7179",
     ("across", "supervised-cnn"): "0.7818 / 0.7314",
     ("dataset", "supervised-unet"): "0.7328 (Table 2)",
@@ -43,7 +44,7 @@ class Cell:
     Attributes:
         name: of the run folder.
         row: of the table, such as `supervised-unet`; cells of one row are measured together.
-        network: `unet` or `cnn`.
+        network: name out of `NETWORKS`.
         kind: one of `ROWS`.
         training: names of the labelled images; none for a label-free training.
         test: names of the images that are measured.
@@ -148,7 +149,7 @@ def cells(protocol, splits, networks, rows, shots, seed):
     Args:
         protocol: `within`, `across` or `dataset`, part of the names.
         splits: list of `Split`.
-        networks: list of `unet` and `cnn`.
+        networks: list of names out of `NETWORKS`.
         rows: which of `ROWS`.
         shots: numbers of images to fine-tune with.
         seed: that chooses those images; fewer are always among more.

@@ -307,3 +307,37 @@ def test_stain_jitter_of_an_image_depends_on_its_place_in_the_whole_batch():
     whole = module.stained(images, 0.25, (1, 1))
     backwards = module.stained(images[::-1], 0.25, (1, 1), tf.range(4)[::-1])
     assert np.allclose(backwards, whole[::-1], atol=1e-5) and not np.allclose(backwards, whole, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "changes,names",
+    [
+        ({}, ["segmentation", "detection"]),
+        ({"heads": 1}, ["segmentation"]),
+        ({"network": "dcan"}, ["segmentation", "contour"]),
+    ],
+)
+def test_a_network_learns_the_maps_that_it_has(changes, names):
+    """The loss of a patch is the cross-entropy of these maps, by hand, with contours of three pixels."""
+    trainer = tiny(**changes)
+    target = np.zeros((1, 64, 64, 1), np.uint8)
+    target[0, 20:30, 20:30] = 1
+    target[0, 24:26, 24:26] |= 4
+    target[0, 20, 20:30] |= 2  # one side of the contour is enough
+    loss, logits = trainer.patch_loss(tf.zeros((1, 64, 64, 3)), tf.constant(target), training=False)
+    truth = {name: np.zeros((64, 64)) for name in ("segmentation", "detection", "contour")}
+    truth["segmentation"][20:30, 20:30] = truth["detection"][24:26, 24:26] = truth["contour"][19:22, 19:31] = 1
+    by_hand = sum(
+        np.sum(np.logaddexp(0, z) - truth[name] * z)
+        for name in names
+        for z in [logits[name].numpy()[0, ..., 0].astype(float)]
+    )
+    assert float(loss[0]) == pytest.approx(by_hand, rel=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"network": "dcan"}, {"heads": 1}])
+def test_other_networks_train_in_every_step(changes):
+    trainer = tiny(**changes)
+    trainer.compile(updates=(1, 1, 1))
+    told = trainer.train_step(batches(3))
+    assert all(np.isfinite(float(value)) for value in told.values())
