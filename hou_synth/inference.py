@@ -5,6 +5,7 @@ A network takes (b, h, w, 3) uint8 RGB and returns a dict with "segmentation" an
 """
 
 import collections
+import dataclasses
 import math
 from concurrent import futures
 
@@ -68,17 +69,38 @@ def probabilities(network, image, window=WINDOW, overlap=64, batch=1, parallel=1
     right = int(columns[-1]) + width - margin - image.shape[1]
     mirrored = cv2.copyMakeBorder(image, margin, below, margin, right, cv2.BORDER_REFLECT_101)
     places = [np.s_[y : y + height, x : x + width] for y in rows for x in columns]
-    weight = np.outer(fade(height, overlap), fade(width, overlap))
-    stitched = stitch(network, mirrored, places, weight, batch, parallel)
+    down, across = shares(rows, height, overlap), shares(columns, width, overlap)
+    weights = [(y[:, None, None], x[:, None]) for y in down for x in across]
+    stitched = stitch(network, mirrored, places, weights, batch, parallel)
     inner = np.s_[margin : margin + image.shape[0], margin : margin + image.shape[1]]
     return tuple(np.ascontiguousarray(stitched[inner + (i,)]) for i in range(len(OUTPUTS)))
 
 
-def symmetric(network, image, maps=None, **tiling):
-    """Mean maps of an image and of its transpose, as `probabilities`; `maps` are the image's if they are known."""
+def symmetric(network, image, **tiling):
+    """Mean maps of an image and of its transpose, as `probabilities`."""
+    return views(network, image, True, **tiling)[:2]
+
+
+def views(network, image, transposed, maps=None, **tiling):
+    """What a network sees in an image.
+
+    Args:
+        network: callable, see above.
+        image: (h, w, 3) uint8 RGB.
+        transposed: whether it also looks at the transpose.
+        maps: the image's `probabilities`, if they are known.
+        **tiling: as for `probabilities`.
+
+    Returns:
+        The maps of `probabilities`, or the means of both views; then the absolute difference of the two segmentations,
+        (h, w) float32, or None of one view.
+    """
     maps = maps or probabilities(network, image, **tiling)
-    transposed = probabilities(network, cv2.transpose(image), **tiling)
-    return tuple((map_ + cv2.transpose(turned)) / 2.0 for map_, turned in zip(maps, transposed, strict=True))
+    if not transposed:
+        return (*maps, None)
+    turned = [cv2.transpose(mapped) for mapped in probabilities(network, cv2.transpose(image), **tiling)]
+    difference = cv2.absdiff(maps[0], turned[0])
+    return (*(cv2.addWeighted(one, 0.5, other, 0.5, 0) for one, other in zip(maps, turned, strict=True)), difference)
 
 
 def starts(side, window, overlap):
@@ -103,17 +125,27 @@ def fade(length, overlap):
     return np.clip((inwards - overlap / 4) / max(overlap / 2, 0.5), 0, 1).astype(np.float32)
 
 
-def stitch(network, image, places, weight, batch, parallel=1):
-    """Weighted mean (h, w, 2) of a network's maps over windows; every call has the same number of windows."""
+def shares(begins, length, overlap):
+    """Each window's share of the pixels along one side, (length,) float32 for each of `begins`; they sum to 1."""
+    weight, total = fade(length, overlap), np.zeros(int(begins[-1]) + length, np.float32)
+    for begin in begins:
+        total[begin : begin + length] += weight
+    total = np.maximum(total, np.finfo(np.float32).tiny)
+    return [weight / total[begin : begin + length] for begin in begins]
+
+
+def stitch(network, image, places, weights, batch, parallel=1):
+    """Weighted sum (h, w, 2) of a network's maps over windows; every call has the same number of windows."""
     size = math.ceil(len(places) / math.ceil(len(places) / batch))
-    groups = [places[first : first + size] for first in range(0, len(places), size)]
-    filled = (np.stack([image[place] for place in group + group[-1:] * (size - len(group))]) for group in groups)
-    total, weights = np.zeros((*image.shape[:2], 2), np.float32), np.zeros((*image.shape[:2], 1), np.float32)
+    groups = [range(len(places))[first : first + size] for first in range(0, len(places), size)]
+    filled = (np.stack([image[places[min(i, g[-1])]] for i in range(g[0], g[0] + size)]) for g in groups)
+    total = np.zeros((*image.shape[:2], 2), np.float32)
     for group, maps in zip(groups, called(lambda windows: outputs(network, windows), filled, parallel), strict=True):
-        for place, mapped in zip(group, maps, strict=False):
-            total[place] += weight[..., None] * mapped
-            weights[place] += weight[..., None]
-    return np.divide(total, np.maximum(weights, np.finfo(np.float32).tiny), out=total)
+        for index, mapped in zip(group, maps, strict=False):
+            for weight in weights[index]:
+                mapped *= weight
+            total[places[index]] += mapped
+    return total
 
 
 def called(function, arguments, parallel):
@@ -148,8 +180,35 @@ def outputs(network, windows):
     return np.concatenate([np.asarray(maps[name], np.float32) for name in OUTPUTS], axis=-1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The nuclei of an image, and what the network said of its pixels.
+
+    Attributes:
+        labels: (h, w) int32 labels 1..n, 0 = background.
+        probability: (h, w) float32, of nucleus, 0 to 1.
+        difference: (h, w) float32, by which the probabilities of two views differ; None of one view.
+    """
+
+    labels: np.ndarray
+    probability: np.ndarray
+    difference: np.ndarray | None
+
+    def scores(self):
+        """Columns for `instances.table`: mean probability, and the views' agreement, 1 less the mean difference."""
+        scores = {"probability": instances.means(self.labels, self.probability)}
+        if self.difference is not None:
+            scores["agreement"] = 1 - instances.means(self.labels, self.difference)
+        return scores
+
+
 def segment(network, image, normalise=True, microns_per_pixel=None, settings=instances.DEFAULT, **tiling):
-    """Labelled nuclei of an image.
+    """Labelled nuclei of an image, (h, w) int32 labels 1..n, 0 = background; as `found`."""
+    return found(network, image, normalise, microns_per_pixel, settings, **tiling).labels
+
+
+def found(network, image, normalise=True, microns_per_pixel=None, settings=instances.DEFAULT, **tiling):
+    """Labelled nuclei of an image, with what the network said of them.
 
     Networks part small nuclei better when they are shown larger. So an image is looked at a second time, enlarged, if
     the nuclei of the first look are smaller than `typical_area` [ours; after the diameter of Cellpose, Stringer 2021].
@@ -164,25 +223,47 @@ def segment(network, image, normalise=True, microns_per_pixel=None, settings=ins
         **tiling: `window`, `overlap`, `batch` and `parallel` of `probabilities`.
 
     Returns:
-        (h, w) int32 labels 1..n on the pixels of `image`, 0 = background.
+        A `Found` on the pixels of `image`.
 
     Raises:
         ValueError: as `probabilities`, and for a resolution that is not positive.
     """
     resampled = at_40x(image, microns_per_pixel)
     resampled = reinhard(resampled) if normalise else resampled
-    maps = probabilities(network, resampled, **tiling)
-    labels = instances.nuclei(*maps, settings)
-    factor = enlargement(labels, settings.typical_area)
+    shape, maps = resampled.shape[:2], probabilities(network, resampled, **tiling)
+    factor = 1.0
+    if settings.typical_area > 0:
+        factor = enlargement(instances.nuclei(*maps, settings), settings.typical_area)
     if factor > 1:
-        resampled = resized(resampled, factor)
-        maps = probabilities(network, resampled, **tiling)
-    if settings.transposed:
-        maps = symmetric(network, resampled, maps, **tiling)
-    if settings.transposed or factor > 1:
-        second = instances.nuclei(*maps, settings)
-        labels = instances.consecutive(on_pixels(second, labels.shape), settings.area_min)
-    return on_pixels(labels, image.shape[:2])
+        resampled, maps = resized(resampled, factor), None
+    seen = labelled(views(network, resampled, settings.transposed, maps, **tiling), shape, settings)
+    shape = image.shape[:2]
+    return Found(on_pixels(seen.labels, shape), _fitted(seen.probability, shape), _fitted(seen.difference, shape))
+
+
+def labelled(maps, shape, settings):
+    """Nuclei of maps.
+
+    Args:
+        maps: what `views` returned, of an image that may have been enlarged.
+        shape: (h, w) of the image as it was.
+        settings: thresholds and sizes, an `Instances`.
+
+    Returns:
+        A `Found` of that shape.
+    """
+    segmentation, detection, difference = maps
+    labels = instances.nuclei(segmentation, detection, settings)
+    if labels.shape != shape:
+        labels = instances.consecutive(on_pixels(labels, shape), settings.area_min)
+    return Found(labels, _fitted(segmentation, shape), _fitted(difference, shape))
+
+
+def _fitted(mapped, shape):
+    """A map, or None, resampled to `shape`."""
+    if mapped is None or mapped.shape == shape:
+        return mapped
+    return cv2.resize(mapped, shape[::-1], interpolation=cv2.INTER_AREA if shape < mapped.shape else cv2.INTER_LINEAR)
 
 
 def enlargement(labels, typical_area):

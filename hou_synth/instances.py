@@ -2,20 +2,22 @@
 
 import cv2
 import numpy as np
-from scipy import ndimage
-from skimage.measure import find_contours, regionprops_table
+from skimage.color import hed_from_rgb
 from skimage.segmentation import watershed
 
+from hou_synth import shapes
 from hou_synth.config import Instances
 
 DEFAULT = Instances()
 SQUARE = np.ones((3, 3), np.uint8)
 PEAK_RADIUS = 8  # nuclei seeded by distance alone are at least this far apart; ours, about a nuclear radius
-_LENGTHS = {
-    "perimeter": "perimeter_um",
-    "axis_major_length": "major_axis_um",
-    "axis_minor_length": "minor_axis_um",
-}
+DENSITY = (-np.log10(np.maximum(np.arange(256), 1) / 255)).astype(np.float32)  # optical, of a grey level
+# What is told of a nucleus: place, size and shape; the mean optical densities of its stains; the network's mean
+# probability; how far the two views of the network agree, 0 to 1; 1 if the image's border cuts it, else 0.
+COLUMNS = tuple(
+    "label centroid_x centroid_y area_pixels area_um2 perimeter_um major_axis_um minor_axis_um eccentricity solidity "
+    "haematoxylin eosin probability agreement at_border".split()
+)
 
 
 def nuclei(segmentation, detection, config=DEFAULT):
@@ -121,15 +123,19 @@ def peaks(mask, radius=PEAK_RADIUS):
 def grown(seeds, mask, smooth, compactness):
     """Watershed of the negated map inside the mask, from seeds dilated 3x3; seeds that then touch are one.
 
-    Regions with a single seed are filled with it, as the watershed would, so that it runs on the others only.
+    Regions with a single seed are filled with it, as the watershed would; it runs on each of the others alone.
     """
     seeds = cv2.dilate(seeds.view(np.uint8), SQUARE) * mask
     markers = cv2.connectedComponents(seeds)[1]
-    count, regions = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
+    count, regions, boxes, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
     low, high = extremes(regions[markers > 0], markers[markers > 0], count)
-    contested = (low < high)[regions]
     labels = np.where(low == high, high, 0)[regions]
-    labels[contested] = watershed(-smooth, markers * contested, mask=contested, compactness=compactness)[contested]
+    for region in np.flatnonzero(low < high):
+        left, top, width, height = boxes[region, : cv2.CC_STAT_AREA]
+        box = np.s_[top : top + height, left : left + width]
+        inside = regions[box] == region
+        parted = watershed(-smooth[box], markers[box] * inside, mask=inside, compactness=compactness)
+        labels[box][inside] = parted[inside]
     return labels
 
 
@@ -161,8 +167,13 @@ def without_holes(labels):
 
 def confident(labels, probabilities, mean_min):
     """Label map without the nuclei whose mean probability is under `mean_min`."""
-    means = np.bincount(labels.ravel(), probabilities.ravel()) / np.maximum(np.bincount(labels.ravel()), 1)
-    return np.where(means >= mean_min, np.arange(len(means)), 0)[labels]
+    average = means(labels, probabilities)
+    return np.where(average >= mean_min, np.arange(len(average)), 0)[labels]
+
+
+def means(labels, values):
+    """Mean of a map (h, w) over each nucleus and over the background, (n + 1,) float, by id."""
+    return np.bincount(labels.ravel(), values.ravel()) / np.maximum(np.bincount(labels.ravel()), 1)
 
 
 def separated(labels, width):
@@ -198,50 +209,53 @@ def polygons(labels):
         (0.5, 0.5), as in QuPath. Outlines run half-way between inside and outside; areas agree with the pixel
         count within half a pixel. Holes are left out, and so are all but the largest part of a nucleus.
     """
-    outlines = {}
-    for label, box in enumerate(ndimage.find_objects(labels), start=1):
-        if box is None:
-            continue
-        inside = np.pad(labels[box] == label, 1).astype(float)
-        rings = find_contours(inside, 0.5, fully_connected="high")
-        ring = max(rings, key=lambda points: cv2.contourArea(points.astype(np.float32)))[:-1]
-        outlines[label] = corners(ring)[:, ::-1] + (box[1].start - 0.5, box[0].start - 0.5)
-    return outlines
+    return {label: outline + 0.5 for label, outline in shapes.outlines(shapes.borders(labels)).items()}
 
 
-def corners(ring):
-    """Points of a closed ring (k, 2) at which it turns; the ones on straight lines are left out."""
-    before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
-    return ring[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
+def stains(labels, image):
+    """Mean optical densities of haematoxylin and eosin in each nucleus [Ruifrok and Johnston 2001].
+
+    Args:
+        labels: (h, w) integer ids, 0 = background.
+        image: (h, w, 3) uint8 RGB, as it was scanned.
+
+    Returns:
+        Dict of two columns for `table`, (n + 1,) float.
+    """
+    channels = [means(labels, DENSITY[image[..., channel]]) for channel in range(3)]
+    unmixed = np.stack(channels, axis=1) @ hed_from_rgb
+    return {"haematoxylin": unmixed[:, 0], "eosin": unmixed[:, 1]}
 
 
-def table(labels, microns_per_pixel=0.25):
-    """Size, place and shape of nuclei.
+def table(labels, microns_per_pixel=0.25, more=None):
+    """Size, place and shape of nuclei, and what else is known of each.
 
     Args:
         labels: (h, w) integer ids, 0 = background.
         microns_per_pixel: side of a pixel.
+        more: dict out of `COLUMNS` -> (labels.max() + 1,) values by id, as `stains` and `inference.Found.scores` give.
 
     Returns:
         List of dicts, one for each nucleus, with the keys of `COLUMNS`: centroids in pixels from the image's
-        corner (as `polygons`), lengths in microns, areas in pixels and square microns.
+        corner (as `polygons`), lengths in microns, areas in pixels and square microns; None where nothing is known.
     """
-    names = ("label", "centroid", "area", "eccentricity", "solidity", *_LENGTHS)
-    columns = regionprops_table(labels, properties=names)
+    found = shapes.moments(labels)
+    ids, area = found["label"], found["area"]
+    cut = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     named = {
-        "label": columns["label"],
-        "centroid_x": columns["centroid-1"] + 0.5,
-        "centroid_y": columns["centroid-0"] + 0.5,
-        "area_pixels": columns["area"].astype(int),
-        "area_um2": columns["area"] * microns_per_pixel**2,
-        **{_LENGTHS[name]: columns[name] * microns_per_pixel for name in _LENGTHS},
-        "eccentricity": columns["eccentricity"],
-        "solidity": columns["solidity"],
+        "label": ids,
+        "centroid_x": found["x"] + 0.5,
+        "centroid_y": found["y"] + 0.5,
+        "area_pixels": area,
+        "area_um2": area * microns_per_pixel**2,
+        "perimeter_um": shapes.perimeters(labels) * microns_per_pixel,
+        "major_axis_um": found["major"] * microns_per_pixel,
+        "minor_axis_um": found["minor"] * microns_per_pixel,
+        "eccentricity": found["eccentricity"],
+        "solidity": area / shapes.convex_areas(shapes.borders(labels)),
+        **{name: np.asarray(values)[ids] for name, values in (more or {}).items()},
+        "at_border": np.isin(ids, cut).astype(int),
     }
-    return [dict(zip(named, row, strict=True)) for row in zip(*(c.tolist() for c in named.values()), strict=True)]
-
-
-COLUMNS = tuple(
-    "label centroid_x centroid_y area_pixels area_um2 perimeter_um major_axis_um minor_axis_um eccentricity "
-    "solidity".split()
-)
+    nothing = [None] * len(ids)
+    columns = (named[name].tolist() if name in named else nothing for name in COLUMNS)
+    return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -51,8 +51,17 @@ class Model:
         """The model card in Markdown: what the model is, was trained on and must not be used for; "" without one."""
         return self.document(CARD)
 
+    @property
+    def tiling(self):
+        """How images are cut up for the network: options of `inference.probabilities`."""
+        return {"window": self.window, "parallel": self.parallel}
+
     def segment(self, image, microns_per_pixel=None, normalise=True):
-        """Labelled nuclei of an image.
+        """Labelled nuclei of an image, (h, w) int32 labels 1..n on its pixels, 0 = background; as `found`."""
+        return self.found(image, microns_per_pixel, normalise).labels
+
+    def found(self, image, microns_per_pixel=None, normalise=True):
+        """Labelled nuclei of an image, with the network's scores of them.
 
         The whole image is in memory at once, with 60 bytes for each of its pixels at 40X and more; the command
         `hou_synth.segment` takes large images tile by tile.
@@ -63,14 +72,13 @@ class Model:
             normalise: whether colours are moved to the fixed target first.
 
         Returns:
-            (h, w) int32 labels 1..n on the pixels of `image`, 0 = background.
+            An `inference.Found`, on the pixels of `image`.
 
         Raises:
             ValueError: for something else than such an image, a resolution that is not positive, or a network that
                 does not return probabilities.
         """
-        tiling = {"window": self.window, "parallel": self.parallel}
-        return inference.segment(self.network, image, normalise, microns_per_pixel, self.thresholds, **tiling)
+        return inference.found(self.network, image, normalise, microns_per_pixel, self.thresholds, **self.tiling)
 
 
 def load(path=None):

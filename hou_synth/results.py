@@ -13,6 +13,7 @@ OUTLINE = (0, 255, 0)  # colour of the outlines of predicted nuclei, RGB
 STRIP = 1024  # rows that are outlined at once, so that memory stays small; ours
 OUTPUTS = ("_labels.png", "_labels.tif", "_overlay.png", ".geojson", ".csv")
 MEMBER = "hou_synth"  # of the GeoJSON: the request that gave it, which readers of GeoJSON pass over
+DECIMALS = 4  # of the table's numbers
 SIZES = "bytes"  # in it: sizes of the other results by name, once all of them are there
 
 
@@ -51,7 +52,7 @@ def image_request(path, model, normalised, microns_per_pixel):
     }
 
 
-def write(stem_path, image, nuclei, wanted):
+def write(stem_path, image, nuclei, wanted, scores=None):
     """Writes the results of one image, each atomically; the outlines last again, with the sizes of all others.
 
     Args:
@@ -59,18 +60,26 @@ def write(stem_path, image, nuclei, wanted):
         image: (h, w, 3) uint8 RGB.
         nuclei: (h, w) integer labels.
         wanted: the image's `image_request`.
+        scores: columns of `instances.table` that the network told, as `inference.Found.scores`.
     """
     outlines = list(instances.polygons(nuclei).values())
+    more = instances.stains(nuclei, image) | (scores or {})
+    rows = [_rounded(row) for row in instances.table(nuclei, wanted["microns_per_pixel"], more)]
     collection = pathlib.Path(f"{stem_path}.geojson")
-    files.write_text(collection, geojson.collection(outlines, {MEMBER: wanted}))
+    files.write_text(collection, geojson.collection(outlines, {MEMBER: wanted}, rows))
     written = image_files.write(stem_path, nuclei)
     for other in {f"{stem_path}{ending}" for ending in OUTPUTS[:2]} - {str(written)}:
         pathlib.Path(other).unlink(missing_ok=True)  # an older label map would contradict the new one
     picture, table = (pathlib.Path(f"{stem_path}{ending}") for ending in ("_overlay.png", ".csv"))
     files.write_png(picture, overlay(image, nuclei))
-    files.write_csv(table, instances.table(nuclei, wanted["microns_per_pixel"]), instances.COLUMNS)
+    files.write_csv(table, rows, instances.COLUMNS)
     sizes = files.sizes([written, picture, table])
-    files.write_text(collection, geojson.collection(outlines, {MEMBER: wanted | {SIZES: sizes}}))
+    files.write_text(collection, geojson.collection(outlines, {MEMBER: wanted | {SIZES: sizes}}, rows))
+
+
+def _rounded(row):
+    """A row of the table; what is a number of unlimited decimals has `DECIMALS`."""
+    return {name: round(value, DECIMALS) if isinstance(value, float) else value for name, value in row.items()}
 
 
 def finished(stem_path, wanted):

@@ -18,7 +18,12 @@ from hou_synth.model import Model
 from hou_synth.slides import large_image, summary, tiled, whole_slide
 
 TILES = ".tiles"  # the folder with the tiles of a slide is named <stem of the slide>.tiles
+INCOMPLETE = 3  # exit code if all that could be read was segmented
 FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a full disk, which the next image would meet too
+
+
+class Incomplete(Exception):
+    """A slide of which some tiles could not be read, while the rest is segmented."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Job:
     microns_per_pixel: float | None = None
     normalise: bool = True
     overwrite: bool = False
+    region: whole_slide.Place | None = None
 
     def request(self, path):
         """What the nuclei of an image depend on, see `results.image_request`."""
@@ -72,8 +78,8 @@ def segment_image(path, job):
     if large_image.size_at_40x(image, job.microns_per_pixel) > large_image.LARGE:
         segment_large(path, image, job)
     else:
-        nuclei = job.model.segment(image, job.microns_per_pixel, job.normalise)
-        results.write(job.out / path.stem, image, nuclei, job.request(path))
+        found = job.model.found(image, job.microns_per_pixel, job.normalise)
+        results.write(job.out / path.stem, image, found.labels, job.request(path), found.scores())
 
 
 def segment_large(path, image, job):
@@ -83,9 +89,10 @@ def segment_large(path, image, job):
     print(f"{path.name}: {megapixels:.0f} megapixels at 40X, segmented tile by tile", file=sys.stderr)
     if job.overwrite:
         tiled.clear(folder)
-    colours = tiled.begin(folder, large, tiled.slide_request(large, job.model, job.normalise))
-    segment_tiles(large, folder, colours, job)
-    results.write(job.out / path.stem, image, large_image.label_map(folder, large), job.request(path))
+    look = tiled.begin(folder, large, job.model, job.normalise)
+    segment_tiles(large, folder, look, job)
+    labels, scores = large_image.label_map(folder, large, look.factor)
+    results.write(job.out / path.stem, image, labels, job.request(path), scores)
     tiled.clear(folder)
 
 
@@ -111,33 +118,39 @@ def left(paths, slides, job):
 
 
 def segment_slide(path, job):
-    """Segments a slide, or what is left of it, and writes its results; nothing to do if they are complete."""
+    """Segments a slide, or what is left of it, and writes its results; nothing to do if they are complete.
+
+    Raises:
+        Incomplete: after all is written, if tiles could not be read.
+    """
     stem_path, folder = job.out / path.stem, job.out / (path.stem + TILES)
     outputs = [pathlib.Path(f"{stem_path}{ending}") for ending in summary.OUTPUTS]
-    slide = whole_slide.Slide(path, job.microns_per_pixel)
+    slide = whole_slide.Slide(path, job.microns_per_pixel, job.region)
     if job.overwrite:
         tiled.clear(folder)
         for output in outputs:
             output.unlink(missing_ok=True)
-    colours = tiled.begin(folder, slide, tiled.slide_request(slide, job.model, job.normalise))
+    look = tiled.begin(folder, slide, job.model, job.normalise)
     for output in outputs:  # what a killed start may have left half written
         for partial in output.parent.glob(f"{glob.escape(output.name)}.*.part"):
             partial.unlink()
     if tiled.finished(folder):
         return
-    segment_tiles(slide, folder, colours, job)
-    summary.write(stem_path, folder, slide)
+    unreadable = segment_tiles(slide, folder, look, job)
+    summary.write(stem_path, folder, slide, look.factor)
+    if unreadable:
+        raise Incomplete(f"{len(unreadable)} of {len(tiled.places(slide, look.factor))} tiles could not be read.")
     tiled.finish(folder, outputs)
 
 
-def segment_tiles(slide, folder, colours, job):
-    """Computes the tiles of a slide or a large image that its folder does not hold yet."""
+def segment_tiles(slide, folder, look, job):
+    """Computes the tiles of a slide or a large image that its folder does not hold yet; returns the unreadable ones."""
     for partial in folder.glob("*.part"):  # what a killed start may have left half written
         partial.unlink()
     try:
-        tiled.segment(job.model, slide, folder, colours)
+        return tiled.segment(job.model, slide, folder, look)
     except (ValueError, OSError, MemoryError, KeyboardInterrupt):
-        print(tiled.kept(folder, slide), file=sys.stderr)
+        print(tiled.kept(folder, slide, look), file=sys.stderr)
         raise
 
 
@@ -179,7 +192,14 @@ def arguments(argv):
     parser.add_argument(
         "--microns-per-pixel",
         type=options.finite,
-        help="resolution of the images, by default 0.25 (40X), and of slides that do not tell theirs",
+        help="resolution of the images, by default 0.25 (40X), and of the slides, in place of what they tell",
+    )
+    parser.add_argument(
+        "--region",
+        nargs=4,
+        type=int,
+        metavar=("X", "Y", "WIDTH", "HEIGHT"),
+        help="the part of each slide that is segmented, in its pixels",
     )
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")
     parser.add_argument("--overwrite", action="store_true", help="replace older results, begin slides anew")
@@ -189,17 +209,26 @@ def arguments(argv):
         raise ValueError(f"Expected --timeout of over 0 seconds, and --server. Received: {args.timeout}.")
     if args.ca and not args.server:
         raise ValueError(f"Expected --ca with --server. Received: --ca {args.ca} alone.")
+    if args.region and (min(args.region[:2]) < 0 or min(args.region[2:]) < 1):
+        raise ValueError(f"Expected --region X Y WIDTH HEIGHT of at least 0 0 1 1. Received: {args.region}.")
     if args.parallel is not None and args.parallel < 1:
         raise ValueError(f"Expected --parallel of at least 1. Received: {args.parallel}.")
     return args
 
 
 def every(paths, slides, job):
-    """Segments images and slides; returns how many could not be. What the next would meet too is raised at once."""
-    failures = 0
+    """Segments images and slides. What the next would meet too is raised at once.
+
+    Returns:
+        How many could not be segmented, and how many slides only in part.
+    """
+    failures = parts = 0
     for path in tqdm(paths, unit="image", disable=None if len(paths) > len(slides) else True):
         try:
             (segment_slide if path in slides else segment_image)(path, job)
+        except Incomplete as error:
+            command.complain(f"{path.name}: {error}")
+            parts += 1
         except (ValueError, OSError) as error:
             if isinstance(error, job.model.failures) or getattr(error, "errno", None) in FULL:
                 raise
@@ -210,7 +239,7 @@ def every(paths, slides, job):
                 raise
             command.complain(f"{path.name}: Expected enough memory for it. Received: {error or 'out of memory'}")
             failures += 1
-    return failures
+    return failures, parts
 
 
 def told(paths, out):
@@ -226,6 +255,8 @@ def main(argv=None):
     args = arguments(argv)
     paths = inputs(args.images)
     slides = {path for path in paths if whole_slide.is_slide(path)}
+    if args.region and len(slides) < len(paths):
+        raise ValueError(f"Expected slides alone with --region. Received: {min(set(paths) - slides)}.")
     if not args.overwrite:
         refuse_existing(slides, args.out)
     if args.server:
@@ -235,15 +266,18 @@ def main(argv=None):
         loaded = hou_synth.load(args.model)
     if args.parallel:
         loaded = dataclasses.replace(loaded, parallel=args.parallel)
-    job = Job(loaded, args.out, args.microns_per_pixel, not args.no_normalise, args.overwrite)
+    region = whole_slide.Place(*args.region) if args.region else None
+    job = Job(loaded, args.out, args.microns_per_pixel, not args.no_normalise, args.overwrite, region)
     try:
         with locks.exclusive(job.out):
-            failures = every(paths if job.overwrite else left(paths, slides, job), slides, job)
+            failures, parts = every(paths if job.overwrite else left(paths, slides, job), slides, job)
     finally:
         loaded.close()
     if failures < len(paths):
         print(told(paths, args.out))
-    return command.MISTAKE if failures else 0
+    if failures:
+        return command.MISTAKE
+    return INCOMPLETE if parts else 0
 
 
 if __name__ == "__main__":

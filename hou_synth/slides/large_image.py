@@ -15,6 +15,7 @@ from hou_synth.slides.whole_slide import OVERVIEW, Gridded
 # Pixels at 40X beyond which an image is segmented tile by tile. At once, one of so many takes about 4 GB: as much as a
 # smaller one that is enlarged. Ours.
 LARGE = 32 * 10**6
+SCORES = ("probability", "agreement")  # columns that come from the network
 
 
 def size_at_40x(image, microns_per_pixel=None):
@@ -53,22 +54,27 @@ class LargeImage(Gridded):
         return hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
 
 
-def label_map(folder, image):
-    """Label map out of the outlines of an image's tiles.
+def label_map(folder, image, factor):
+    """Label map out of the outlines of an image's tiles, and what the network said of its nuclei.
 
     Args:
         folder: the tiles' folder, all of them finished.
         image: a `LargeImage`.
+        factor: by which its tiles were enlarged.
 
     Returns:
-        (h, w) int32 labels 1..n; a pixel whose centre lies in two outlines belongs to the first.
+        (h, w) int32 labels 1..n, where a pixel whose centre lies in two outlines belongs to the first; and columns of
+        `instances.table`.
     """
     labels, label = np.zeros((image.height, image.width), np.int32), 0
-    for nucleus in summary.every(folder, image):
+    scores = {name: [math.nan] for name in SCORES}
+    for nucleus in summary.every(folder, image, factor):
         x, y = nucleus["polygon"].T
         rows, columns = polygon(y - 0.5, x - 0.5, labels.shape)
         free = labels[rows, columns] == 0
         if free.any():
             label += 1
             labels[rows[free], columns[free]] = label
-    return labels
+            for name, values in scores.items():
+                values.append(nucleus[name])
+    return labels, {name: values for name, values in scores.items() if None not in values}

@@ -22,10 +22,11 @@ FEATURES, META = "-features.csv", "-algmeta.json"
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """What the description of a tile says of its table: the nuclei, and its bytes."""
+    """What the description of a tile says of its table: the nuclei, its bytes, whether no earlier tile has them too."""
 
     nuclei: int
     features_bytes: int
+    settled: bool
 
 
 def name(place, slide):
@@ -34,7 +35,7 @@ def name(place, slide):
     return "_".join([*map(str, numbers), f"{slide.microns_per_pixel:.4g}", f"{slide.scale:.4g}"])
 
 
-def write(folder, place, slide, nuclei, settings):
+def write(folder, place, slide, nuclei, settings, settled=False):
     """Writes the nuclei of a tile, each file atomically.
 
     Args:
@@ -43,6 +44,7 @@ def write(folder, place, slide, nuclei, settings):
         slide: a `Slide`.
         nuclei: list of dicts as `read` yields.
         settings: the `Instances` they were found with.
+        settled: whether no earlier tile has any of them too.
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -54,7 +56,8 @@ def write(folder, place, slide, nuclei, settings):
     content = table.getvalue().encode()
     stem = name(place, slide)
     files.write_bytes(folder / (stem + FEATURES), content)
-    meta = described(place, slide, settings) | {"nuclei": len(nuclei), "features_bytes": len(content)}
+    written = Written(len(nuclei), len(content), settled)
+    meta = described(place, slide, settings) | dataclasses.asdict(written)
     files.write_text(folder / (stem + META), json.dumps(meta, indent=1) + "\n")
 
 
@@ -77,33 +80,59 @@ def described(place, slide, settings):
     }
 
 
-def count(folder, place, slide):
-    """Number of nuclei of a tile that was written completely, else None."""
+def written(folder, place, slide):
+    """What a tile that was written completely says of itself, a `Written`; else None."""
     stem = name(place, slide)
     try:
-        written = documents.read(folder / (stem + META), Written)
-        whole = (folder / (stem + FEATURES)).stat().st_size == written.features_bytes
-        return written.nuclei if whole else None
+        told = documents.read(folder / (stem + META), Written)
+        return told if (folder / (stem + FEATURES)).stat().st_size == told.features_bytes else None
     except (OSError, ValueError):  # not there, or cut off by a power cut
         return None
 
 
-def read(folder, place, slide):
-    """Yields the nuclei of a tile.
+def count(folder, place, slide):
+    """Number of nuclei of a tile that was written completely, else None."""
+    told = written(folder, place, slide)
+    return told and told.nuclei
+
+
+def is_settled(folder, place, slide):
+    """Whether a tile was written completely, and no earlier one has any of its nuclei."""
+    told = written(folder, place, slide)
+    return told is not None and told.settled
+
+
+def read(folder, place, slide, within=None):
+    """Yields the nuclei of a tile; none of one that is not there.
+
+    Args:
+        folder: a path.
+        place: the tile's core, a `Place`.
+        slide: a `Slide`.
+        within: `Place` in which their centroids lie; None for all.
 
     Returns:
         Dicts of `area_pixels` and `area_40x` (int), `polygon` ((k, 2) float, x, y in the slide's pixels) and the
-        columns of `instances.table` (float).
+        columns of `instances.table` (numbers, or None where nothing is known).
 
     Raises:
         ValueError: naming the table, if it is damaged.
     """
     path = folder / (name(place, slide) + FEATURES)
-    for row in files.read_csv(path, COLUMNS):
+    for row in files.read_csv(path, COLUMNS) if path.exists() else ():
         try:
+            if within and not within.holds(float(row["centroid_x"]), float(row["centroid_y"])):
+                continue
             polygon = np.array(row["Polygon"][1:-1].split(":"), float).reshape(-1, 2)
             areas = {"area_pixels": int(row["AreaInPixels"]), "area_40x": int(row["PhysicalSize"])}
-            numbers = {column: float(row[column]) for column in OWN}
+            numbers = {column: _number(row[column]) for column in OWN}
         except ValueError as error:
             raise ValueError(f"Expected the nuclei of a tile. Received: {path} ({error}).") from error
         yield areas | {"polygon": polygon} | numbers
+
+
+def _number(text):
+    """What a cell says: a whole number, another one, or None if it is empty."""
+    if not text:
+        return None
+    return int(text) if text.isdecimal() else float(text)

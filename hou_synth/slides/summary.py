@@ -8,8 +8,7 @@ import numpy as np
 
 from hou_synth import instances
 from hou_synth.io import files, geojson
-from hou_synth.slides import quip
-from hou_synth.slides import whole_slide as slides
+from hou_synth.slides import quip, tiled
 
 OUTPUTS = (".geojson", ".csv", "_overlay.png")
 CELL = 64.0  # microns: side of the squares in which nuclei are counted; ours
@@ -17,7 +16,7 @@ LEGEND = 40  # height of the strip with the scale of the density
 STRENGTH = 0.5  # opacity of the density over the slide
 
 
-def write(stem_path, folder, slide):
+def write(stem_path, folder, slide, factor):
     """Writes the outlines, table and picture of a slide out of its tiles, each atomically.
 
     One tile is in memory at a time.
@@ -26,6 +25,7 @@ def write(stem_path, folder, slide):
         stem_path: path without ending, str.
         folder: the tiles' folder, all of them finished.
         slide: a `Slide`.
+        factor: by which its tiles were enlarged.
 
     Returns:
         Number of nuclei.
@@ -37,18 +37,18 @@ def write(stem_path, folder, slide):
         writer = csv.DictWriter(lines, instances.COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         features.write('{"type": "FeatureCollection", "features": [')
-        for label, nucleus in enumerate(every(folder, slide), start=1):
+        for label, nucleus in enumerate(every(folder, slide, factor), start=1):
             writer.writerow(nucleus | {"label": label})
-            features.write(("\n" if label == 1 else ",\n") + json.dumps(geojson.feature(nucleus["polygon"])))
+            features.write(("\n" if label == 1 else ",\n") + json.dumps(geojson.feature(nucleus["polygon"], nucleus)))
             density[int(nucleus["centroid_y"] / side), int(nucleus["centroid_x"] / side)] += 1
         features.write("\n]}\n")
     files.write_png(f"{stem_path}{OUTPUTS[2]}", picture(slide.overview(), density, slide))
     return int(density.sum())
 
 
-def every(folder, slide):
-    """Yields the nuclei of all tiles of a slide, as `quip.read`, tile by tile."""
-    for place in slide.tiles(slides.TILE):
+def every(folder, slide, factor):
+    """Yields the nuclei of all tiles of a slide that are there, as `quip.read`, tile by tile."""
+    for place in tiled.places(slide, factor):
         yield from quip.read(folder, place, slide)
 
 

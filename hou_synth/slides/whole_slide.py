@@ -13,13 +13,15 @@ from hou_synth import inference, normalise
 SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi", ".dcm")
 TIFF = (".tif", ".tiff")  # slides only as `is_slide` tells
 IMAGE_MAX = 10**8  # a plain tiled TIFF of one level with more pixels is a slide; ours
+RESOLUTION = ("openslide.mpp-x", "openslide.mpp-y")  # properties that OpenSlide tells it by, whatever the scanner
 RESOLUTIONS = (0.01, 10)  # microns per pixel that can be meant; programs that know none write 72 dpi, which is 353
 ANISOTROPY = 0.03  # largest relative difference of the resolutions along x and y; ours
-TILE = 2496  # side of a tile's core at 40X: with its margin, 3x3 windows of 960 that overlap by 64; ours
+TILE = 3904  # side of a tile's core at 40X: with its margin, 4x4 windows of 1088 that overlap by 64; ours
 MARGIN = 96  # beyond it on each side: 32 for the network's surroundings, the rest for half a nucleus; ours
 BLANK_STD = 0.18 * 127.5  # a region whose channel stds sum to less, in grey levels, is blank; release
 CELL = 256  # side of the regions of which all must be blank for a tile to be, and of samples of colour; ours
 OVERVIEW = 2048  # longest side of the overview; ours
+ATTEMPTS = 2  # to read a place, as disks of a network fail now and then; ours
 SAMPLES = 64  # regions from which the slide's colours are taken; ours
 TISSUE_MIN = 0.5  # least share of tissue of such a region, if there is one with so much; ours
 
@@ -38,6 +40,14 @@ class Place:
         x, y = max(self.x - margin, 0), max(self.y - margin, 0)
         right, below = min(self.x + self.width + margin, width), min(self.y + self.height + margin, height)
         return Place(x, y, right - x, below - y)
+
+    def holds(self, x, y):
+        """Whether a point lies in it."""
+        return self.x <= x < self.x + self.width and self.y <= y < self.y + self.height
+
+
+class Unreadable(ValueError):
+    """A place of a slide that cannot be read, while others may be."""
 
 
 def library():
@@ -85,43 +95,60 @@ class Gridded:
         width, height: its pixels.
         microns_per_pixel: its resolution.
         scale: pixels at 40X for one of its own; 1 within 5 % of 0.25 microns per pixel.
+        region: the `Place` that is segmented; None for all of it.
 
     Besides them, those that derive from it have `pixels(place)`, `overview()` and `fingerprint()`.
     """
+
+    region = None
+
+    @property
+    def bounds(self):
+        """The `Place` that is segmented."""
+        return self.region or Place(0, 0, self.width, self.height)
 
     def at_40x(self, place):
         """RGB of a place at 0.25 microns per pixel; not resampled within 5 % of it."""
         return inference.at_40x(self.pixels(place), self.microns_per_pixel)
 
     def tiles(self, side=TILE):
-        """Places of the tiles' cores, row by row: they cover the slide without overlap, with sides as even as can be.
+        """Places of the tiles' cores, row by row: they cover its region without overlap, with sides as even as can be.
 
         Args:
             side: largest side of a core, in pixels at 40X.
         """
-        columns, rows = (_parts(length, max(int(side / self.scale), 1)) for length in (self.width, self.height))
-        return [Place(x, y, w, h) for y, h in rows for x, w in columns]
+        x, y, *lengths = dataclasses.astuple(self.bounds)
+        columns, rows = (_parts(length, max(int(side / self.scale), 1)) for length in lengths)
+        return [Place(x + left, y + above, width, height) for above, height in rows for left, width in columns]
 
     def colours(self):
         """LAB mean and standard deviation of the slide's tissue, for `normalise.moved`; None for a white slide.
 
-        The slide is divided into cells of 256x256 pixels at 40X. Out of those at least half of which is tissue in the
-        overview (or, if there is none, as much as in the fullest), 64 are taken at even distances, row by row, and
-        read at full resolution. White pixels do not count.
+        Of 64 `samples` of 256x256 pixels at 40X, read at full resolution. White pixels do not count.
         """
-        side = max(round(CELL / self.scale), 1)
-        cells = [_parts(length, side) for length in (self.width, self.height)]
+        taken = [self.at_40x(place).reshape(-1, 1, 3) for place in self.samples(SAMPLES, CELL)]
+        return normalise.statistics(np.concatenate(taken)) if taken else None
+
+    def samples(self, count, side):
+        """Places of tissue at even distances, row by row; none of a white slide.
+
+        The slide is divided into cells. They are taken out of those at least half of which is tissue in the overview,
+        or, if there is none, as much as in the fullest.
+
+        Args:
+            count: of places, if there are so many.
+            side: of a cell, in pixels at 40X.
+        """
+        cells = [_parts(length, max(round(side / self.scale), 1)) for length in (self.width, self.height)]
         tissue = normalise.tissue(self.overview()).astype(np.float32)
         share = cv2.resize(tissue, (len(cells[0]), len(cells[1])), interpolation=cv2.INTER_AREA).ravel()
         full = np.flatnonzero((share >= min(TISSUE_MIN, share.max())) & (share > 0))
         if not full.size:
-            return None
-        taken = np.unique(full[np.linspace(0, full.size - 1, SAMPLES).round().astype(int)])
-        samples = []
-        for row, column in zip(*np.divmod(taken, len(cells[0])), strict=True):
-            (x, width), (y, height) = cells[0][column], cells[1][row]
-            samples.append(self.at_40x(Place(x, y, width, height)).reshape(-1, 1, 3))
-        return normalise.statistics(np.concatenate(samples))
+            return []
+        taken = np.unique(full[np.linspace(0, full.size - 1, count).round().astype(int)])
+        rows, columns = np.divmod(taken, len(cells[0]))
+        sides = ((*cells[0][column], *cells[1][row]) for row, column in zip(rows, columns, strict=True))
+        return [Place(x, y, width, height) for x, width, y, height in sides]
 
 
 class Slide(Gridded):
@@ -129,7 +156,8 @@ class Slide(Gridded):
 
     Args:
         path: .svs, .ndpi, .mrxs, .scn, .bif, .vms, .vmu, .svslide, .czi, .dcm, .tif or .tiff.
-        microns_per_pixel: resolution of level 0, for slides that do not tell theirs.
+        microns_per_pixel: resolution of level 0, in place of what the slide tells.
+        region: the `Place` that is segmented; None for all of it.
 
     Attributes:
         width, height: pixels of level 0.
@@ -140,41 +168,59 @@ class Slide(Gridded):
         ValueError: if it cannot be read, or its resolution is not known or differs along x and y.
     """
 
-    def __init__(self, path, microns_per_pixel=None):
+    def __init__(self, path, microns_per_pixel=None, region=None):
         """Opens the slide."""
         self.path = pathlib.Path(path)
         self._errors = library().OpenSlideError
+        self._open()
+        self.width, self.height = self._slide.dimensions
+        self.microns_per_pixel = self._resolution(microns_per_pixel)
+        self.scale = inference.scale(self.microns_per_pixel)
+        if region and region != region.grown(0, self.width, self.height):
+            raise ValueError(
+                f"Expected a region within the slide's {self.width} x {self.height} pixels. "
+                f"Received: {self.path}, {region.width} x {region.height} from {region.x}, {region.y}."
+            )
+        self.region = region
+
+    def _open(self):
+        """Opens the slide, again after an error, which OpenSlide returns for ever after."""
         try:
             self._slide = library().OpenSlide(self.path)
         except (self._errors, OSError) as error:
             raise ValueError(f"Expected a slide that OpenSlide reads. Received: {self.path} ({error}).") from None
-        self.width, self.height = self._slide.dimensions
-        self.microns_per_pixel = self._resolution(microns_per_pixel)
-        self.scale = inference.scale(self.microns_per_pixel)
 
     def _resolution(self, given):
-        """Microns per pixel that the slide tells, else the given ones."""
-        x, y = (_number(self._slide.properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
+        """The given microns per pixel, else those that the slide tells."""
         low, high = RESOLUTIONS
+        told = [self._slide.properties.get(name) for name in RESOLUTION]
+        x, y = (given, given) if given else map(_number, told)
         if not (low < x < high and low < y < high):
-            x = y = given or 0.0
-        if not low < x < high:
+            received = given or ", ".join(f"{name}: {value}" for name, value in zip(RESOLUTION, told, strict=True))
             raise ValueError(
                 f"Expected a slide that tells its microns per pixel, or --microns-per-pixel between {low} and {high}. "
-                f"Received: {self.path}, {'none' if given is None else given}."
+                f"Received: {self.path}, {received}."
             )
         if abs(x / y - 1) > ANISOTROPY:
             raise ValueError(f"Expected a slide with square pixels. Received: {self.path}, {x:.4g} x {y:.4g} microns.")
         return (x + y) / 2
 
     def pixels(self, place, level=0):
-        """RGB of a place, (h, w, 3) uint8, at a level of the slide; what was not scanned is white."""
+        """RGB of a place, (h, w, 3) uint8, at a level of the slide; what was not scanned is white.
+
+        Raises:
+            Unreadable: if it cannot be read, the second time either.
+        """
         ratio = self._slide.level_downsamples[level]
         size = (max(round(place.width / ratio), 1), max(round(place.height / ratio), 1))
-        try:
-            rgba = np.asarray(self._slide.read_region((place.x, place.y), level, size))
-        except (self._errors, OSError) as error:
-            raise ValueError(f"Expected a readable slide. Received: {self.path}, {place} ({error}).") from None
+        for attempt in range(ATTEMPTS):
+            try:
+                rgba = np.asarray(self._slide.read_region((place.x, place.y), level, size))
+                break
+            except (self._errors, OSError) as error:
+                self._open()
+                if attempt + 1 == ATTEMPTS:
+                    raise Unreadable(f"Expected a readable slide. Received: {self.path}, {place} ({error}).") from None
         image = np.ascontiguousarray(rgba[..., :3])
         image[rgba[..., 3] == 0] = 255
         return image

@@ -257,6 +257,35 @@ def test_segment_looks_at_the_transposed_image_if_asked(transposed, slanted):
     assert (nuclei[2, 50] > 0) != slanted and nuclei[60, 90] > 0 and nuclei[2, 5] == 0
 
 
+def test_scores_are_means_over_each_nucleus_and_tell_how_far_the_views_agree(stained):
+    """The second view, known by its height, is unsure of everything: 0.7 in place of 1."""
+
+    def unsure(images):
+        maps = dark_network(images)
+        return {name: m * (0.7 if images.shape[1] > images.shape[2] else 1) for name, m in maps.items()}
+
+    settings = config.Instances(segmentation_sigma=0, transposed=True)
+    found = inference.found(unsure, stained, False, None, settings, overlap=0)
+    assert found.labels.max() == 4
+    np.testing.assert_allclose(found.scores()["probability"][1:], 0.85, atol=0.02)
+    np.testing.assert_allclose(found.scores()["agreement"][1:], 0.7, atol=0.02)
+    doubled = inference.found(unsure, stained, False, 0.5, settings, overlap=0)
+    assert doubled.probability.shape == doubled.difference.shape == doubled.labels.shape == stained.shape[:2]
+    np.testing.assert_allclose(doubled.scores()["agreement"][1:], 0.7, atol=0.05)
+    one = inference.found(dark_network, stained, False, overlap=0)
+    assert set(one.scores()) == {"probability"} and one.difference is None
+
+
+def test_shares_of_windows_sum_to_one():
+    for side, overlap in ((500, 64), (500, 0), (90, 32)):
+        begins, length = inference.starts(side, 160, overlap)
+        total = np.zeros(begins[-1] + length)
+        for begin, share in zip(begins, inference.shares(begins, length, overlap), strict=True):
+            total[begin : begin + length] += share
+        inner = total[overlap // 2 : overlap // 2 + side]
+        np.testing.assert_allclose(inner, 1, atol=1e-6)
+
+
 def test_few_nuclei_say_nothing_about_their_size():
     labels = np.zeros((50, 50), np.int32)
     for number in range(1, 5):

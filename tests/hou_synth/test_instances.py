@@ -4,6 +4,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from skimage.color import rgb_from_hed
 from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
 
@@ -310,6 +311,30 @@ def test_table_of_a_rectangle_in_microns():
     assert row["solidity"] == pytest.approx(1.0)
     assert row["perimeter_um"] == pytest.approx(2 * (9 + 3) * 0.5)  # through the pixels' centres
     assert row["major_axis_um"] == pytest.approx(0.5 * 4 * np.sqrt((10**2 - 1) / 12), rel=0.02)
+
+
+def test_the_table_tells_what_else_is_known(circles):
+    values = np.arange(6) / 10
+    rows = instances.table(circles, more={"probability": values})
+    assert [row["probability"] for row in rows] == values[1:].tolist()
+    assert [row["at_border"] for row in rows] == [0, 0, 0, 0, 1]
+    assert {row["agreement"] for row in rows} == {None} == {row["eosin"] for row in rows}
+
+
+def test_means_by_hand():
+    labels = np.array([[1, 1, 0], [3, 0, 0]], np.int32)
+    assert instances.means(labels, np.array([[1.0, 2, 6], [5, 0, 3]])).tolist() == [3, 1.5, 0, 5]
+
+
+def test_stains_of_pure_colours():
+    """Absorbed as haematoxylin does, and as eosin does, by an optical density of one half."""
+    image, labels = np.full((4, 8, 3), 255, np.uint8), np.zeros((4, 8), np.int32)
+    for label, stain in enumerate(rgb_from_hed[:2], start=1):
+        image[1:3, 4 * label - 3 : 4 * label - 1] = np.rint(255 * 10 ** (-stain / 2))
+        labels[1:3, 4 * label - 3 : 4 * label - 1] = label
+    found = instances.stains(labels, image)
+    np.testing.assert_allclose(found["haematoxylin"], [0, 0.5, 0], atol=0.01)
+    np.testing.assert_allclose(found["eosin"], [0, 0, 0.5], atol=0.01)
 
 
 def test_table_and_outlines_of_nothing():

@@ -60,7 +60,9 @@ def test_geojson_is_what_qupath_reads(folder):
         ring = feature["geometry"]["coordinates"][0]
         assert feature["type"] == "Feature" and feature["geometry"]["type"] == "Polygon"
         assert ring[0] == ring[-1] and len(ring) >= 5
+        told = feature["properties"].pop("measurements")
         assert feature["properties"] == {"objectType": "detection", "classification": {"name": "Nucleus"}}
+        assert told["probability"] == 1 and told["at_border"] in (0, 1) and "agreement" not in told
 
 
 def test_image_that_cannot_be_decoded_does_not_stop_the_others(folder, capsys):
@@ -259,6 +261,36 @@ def test_slide_without_a_resolution_does_not_stop_the_others(folder, pyramid, ca
     assert sorted(path.name for path in (folder / "out").iterdir()) == NAMES
 
 
+def test_a_slide_of_which_a_tile_cannot_be_read_ends_with_code_3(folder, pyramid, monkeypatch, capsys):
+    pixels = whole_slide.Slide.pixels
+
+    def damaged(slide, place, level=0):
+        if place.x and place.y:
+            raise whole_slide.Unreadable("Expected a readable slide.")
+        return pixels(slide, place, level)
+
+    monkeypatch.setattr(whole_slide, "MARGIN", 24)
+    with monkeypatch.context() as patched:
+        patched.setattr(whole_slide.Slide, "pixels", damaged)
+        patched.setattr(whole_slide.Slide, "overview", lambda slide: np.full((50, 60, 3), 200, np.uint8))
+        assert run(folder, pyramid, folder / "in", *RESOLUTION) == segment.INCOMPLETE == 3
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2 and errors[1] == "error: s.tif: 1 of 4 tiles could not be read."
+    assert sorted(path.name for path in (folder / "out").iterdir()) == NAMES + SLIDE_OUTPUTS
+    assert 8 < (folder / "out" / "s.csv").read_text().count("\n") < 17
+    assert run(folder, pyramid, *RESOLUTION) == 0  # the next start tries the tile again
+    assert (folder / "out" / "s.csv").read_text().count("\n") == 17
+
+
+def test_a_region_of_a_slide(folder, pyramid, capsys):
+    assert run(folder, pyramid, *RESOLUTION, "--region", 0, 0, 128, 96) == 0
+    assert (folder / "out" / "s.csv").read_text().count("\n") == 5
+    assert run(folder, pyramid, *RESOLUTION) == 2 and "region: " in capsys.readouterr().err
+    for wrong in ((folder / "in", 0, 0, 5, 5), (pyramid, -1, 0, 5, 5), (pyramid, 0, 0, 5, 500)):
+        assert run(folder, wrong[0], *RESOLUTION, "--overwrite", "--region", *wrong[1:]) == 2
+        assert capsys.readouterr().err.count("region") >= 1
+
+
 def test_finished_slide_is_left_alone_and_begun_anew_on_demand(folder, pyramid, monkeypatch, capsys):
     assert run(folder, pyramid, *RESOLUTION) == 0
     before = {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()}
@@ -330,17 +362,17 @@ def test_a_large_image_goes_on_where_it_was_stopped(folder, large, serve, capsys
 
 
 def test_enlarging_an_image_of_coarse_pixels_does_not_take_the_memory(folder, monkeypatch):
-    monkeypatch.setattr(inference, "segment", limited(inference.segment))
+    monkeypatch.setattr(inference, "found", limited(inference.found))
     monkeypatch.setattr(whole_slide, "TILE", 128)
     monkeypatch.setattr(large_image, "LARGE", 10**6)
     assert run(folder, folder / "in", "--microns-per-pixel", 5) == 0  # 5 megapixels
     assert image_files.read(folder / "out" / "a_labels.png").shape == (96, 128)
 
 
-def limited(segment):
+def limited(found):
     def checked(network, image, *more, **options):
         assert image.size < 10**6
-        return segment(network, image, *more, **options)
+        return found(network, image, *more, **options)
 
     return checked
 
@@ -431,7 +463,7 @@ def test_interrupted_slide_says_how_to_go_on(folder, pyramid, serve, capsys, mon
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inference, "segment", interrupted)
+    monkeypatch.setattr(inference, "views", interrupted)
     server = serve()
     assert run(folder, pyramid, *RESOLUTION, *SERVER) == 130
     lines = capsys.readouterr().err.splitlines()

@@ -20,7 +20,9 @@ def table(tmp_path):
     return tmp_path / (quip.name(place, slide) + quip.FEATURES), place, slide
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"\xff", b"[1]", b"[" * 100_000, b'{"features_bytes": SIZE}'])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"\xff", b"[1]", b"[" * 100_000, b'{"features_bytes": SIZE, "settled": true}']
+)
 def test_a_tile_whose_description_is_damaged_is_not_complete(table, damage):
     path, place, slide = table
     assert quip.count(path.parent, place, slide) == 1

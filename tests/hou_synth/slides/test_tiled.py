@@ -66,9 +66,9 @@ def nuclei(path, folder, network=dark, microns=0.25, parallel=1):
     """All nuclei of a slide, in the order of the tiles."""
     opened = whole_slide.Slide(path, microns)
     model = Model(network, identity="model", parallel=parallel)
-    colours = tiled.begin(folder, opened, tiled.slide_request(opened, model, False))
-    tiled.segment(model, opened, folder, colours)
-    return list(summary.every(folder, opened))
+    look = tiled.begin(folder, opened, model, False)
+    tiled.segment(model, opened, folder, look)
+    return list(summary.every(folder, opened, look.factor))
 
 
 def placed(found):
@@ -136,6 +136,75 @@ def test_nucleus_on_a_seam_is_neither_lost_nor_doubled(tmp_path, tiles, shifts):
     tiles(100)
     (nucleus,) = nuclei(path, tmp_path / "tiles", moody)
     assert abs(nucleus["centroid_x"] - 100.5 - shifts[0]) < 0.5
+
+
+def test_tiles_may_be_computed_in_any_order(path, tmp_path, tiles, monkeypatch):
+    tiles(85)
+    nuclei(path, tmp_path / "forwards")
+    places = tiled.places
+
+    def backwards(slide, factor):
+        return places(slide, factor)[::-1]
+
+    opened = whole_slide.Slide(path, 0.25)
+    look = tiled.begin(tmp_path / "backwards", opened, Model(dark, identity="model"), False)
+    with monkeypatch.context() as patched:
+        patched.setattr(tiled, "places", backwards)
+        patched.setattr(tiled, "settle", lambda *_: None)
+        tiled.segment(Model(dark, identity="model"), opened, tmp_path / "backwards", look)
+    tiled.segment(Model(None, identity="model"), opened, tmp_path / "backwards", look)
+    one, other = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("forwards", "backwards")
+    )
+    assert one == other and len(one) > 2 * 20
+
+
+def test_a_region_has_the_nuclei_that_lie_in_it(path, tmp_path, tiles):
+    tiles(90)
+    whole = nuclei(path, tmp_path / "whole")
+    region, model = whole_slide.Place(60, 70, 200, 180), Model(dark, identity="model")
+    opened = whole_slide.Slide(path, 0.25, region)
+    look = tiled.begin(tmp_path / "part", opened, model, False)
+    assert tiled.segment(model, opened, tmp_path / "part", look) == []
+    part = placed(summary.every(tmp_path / "part", opened, look.factor))
+    assert part == placed(n for n in whole if region.holds(n["centroid_x"], n["centroid_y"])) and 30 < len(part) < 60
+
+
+def test_a_tile_that_cannot_be_read_is_left_out_and_tried_again(path, tmp_path, tiles, monkeypatch, capsys):
+    tiles(120)
+    monkeypatch.setattr(whole_slide, "MARGIN", 40)
+    whole, pixels = nuclei(path, tmp_path / "whole"), whole_slide.Slide.pixels
+
+    def damaged(slide, place, level=0):
+        if place.holds(168, 168):
+            raise whole_slide.Unreadable(f"Expected a readable slide. Received: {place}.")
+        return pixels(slide, place, level)
+
+    opened, model = whole_slide.Slide(path, 0.25), Model(dark, identity="model")
+    look = tiled.begin(tmp_path / "part", opened, model, False)
+    with monkeypatch.context() as patched:
+        patched.setattr(whole_slide.Slide, "pixels", damaged)
+        (place,) = tiled.segment(model, opened, tmp_path / "part", look)
+    assert place.holds(168, 168) and capsys.readouterr().err.count("The tile is left out.") == 1
+    assert 0 < len(list(summary.every(tmp_path / "part", opened, 1.0))) < len(whole)
+    assert tiled.segment(model, opened, tmp_path / "part", look) == []
+    one, other = ({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in ("whole", "part"))
+    assert one == other
+
+
+def test_a_slide_of_small_nuclei_is_enlarged_as_a_whole(path, tmp_path, tiles):
+    tiles(200)
+    shown, opened = [], whole_slide.Slide(path, 0.5)
+    small = Model(
+        lambda images: shown.append(images.shape) or dark(images),
+        config.Instances(typical_area=4000.0),
+        identity="model",
+    )
+    look = tiled.begin(tmp_path / "tiles", opened, small, False)
+    assert 1.25 < look.factor <= 2 and len(shown) > 0
+    again = tiled.begin(tmp_path / "tiles", opened, small, False)
+    assert again.factor == look.factor
+    assert len(tiled.places(opened, look.factor)) > len(tiled.places(opened, 1.0))
 
 
 def square(x, y, side):
@@ -220,16 +289,16 @@ def test_another_request_is_refused_by_name(path, tmp_path, tiles, key, change):
     opened = whole_slide.Slide(path, 0.26 if key == "microns_per_pixel" else 0.25)
     other = Model(dark, **{"identity": "model"} | change)
     with pytest.raises(ValueError, match=f"--overwrite. Received: {key}: "):
-        tiled.begin(tmp_path / "tiles", opened, tiled.slide_request(opened, other, key == "normalise"))
+        tiled.begin(tmp_path / "tiles", opened, other, key == "normalise")
 
 
 def test_colours_are_kept_with_the_tiles(path, tmp_path, monkeypatch):
     opened = whole_slide.Slide(path, 0.25)
-    request = tiled.slide_request(opened, Model(dark), True)
-    first = tiled.begin(tmp_path / "tiles", opened, request)
+    first = tiled.begin(tmp_path / "tiles", opened, Model(dark), True)
     monkeypatch.setattr(whole_slide.Slide, "colours", lambda self: None)
-    again = tiled.begin(tmp_path / "tiles", opened, request)
-    assert all(a.dtype == b.dtype == np.float32 and np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    again = tiled.begin(tmp_path / "tiles", opened, Model(dark), True)
+    for a, b in zip(first.colours, again.colours, strict=True):
+        assert a.dtype == b.dtype == np.float32 and np.array_equal(a, b)
 
 
 def test_clear_removes_tiles_and_nothing_else(path, tmp_path, tiles):
@@ -248,7 +317,7 @@ def test_what_the_tiles_add_up_to(path, tmp_path, tiles):
     tiles(120)
     found = nuclei(path, tmp_path / "tiles", microns=0.5)
     opened = whole_slide.Slide(path, 0.5)
-    assert summary.write(str(tmp_path / "s"), tmp_path / "tiles", opened) == len(found)
+    assert summary.write(str(tmp_path / "s"), tmp_path / "tiles", opened, 1.0) == len(found)
     features = json.loads((tmp_path / "s.geojson").read_text())["features"]
     rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
     assert [int(row["label"]) for row in rows] == list(range(1, len(found) + 1))
@@ -282,19 +351,20 @@ def test_slide_without_any_nucleus(tmp_path, tiles):
     tiles(120)
     path = write(tmp_path / "s.tif", np.full((200, 200, 3), 245, np.uint8))
     assert nuclei(path, tmp_path / "tiles", None) == []
-    assert summary.write(str(tmp_path / "s"), tmp_path / "tiles", whole_slide.Slide(path, 0.25)) == 0
+    assert summary.write(str(tmp_path / "s"), tmp_path / "tiles", whole_slide.Slide(path, 0.25), 1.0) == 0
     assert json.loads((tmp_path / "s.geojson").read_text())["features"] == []
     assert (tmp_path / "s.csv").read_text().count("\n") == 1
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"colours": 5}', '{"colours": [[1], [2]]}', "{", "[" * 9999])
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"colours": 5, "enlarged": 1}', '{"colours": [[1], [2]], "enlarged": 1}', "{", "[" * 9999]
+)
 def test_a_damaged_request_is_refused_by_name(path, tmp_path, content):
     opened = whole_slide.Slide(path, 0.25)
-    wanted = tiled.slide_request(opened, Model(dark), True)
     (tmp_path / "tiles").mkdir()
     (tmp_path / "tiles" / tiled.REQUEST).write_text(content)
     with pytest.raises(ValueError, match="or --overwrite. Received: .*request.json"):
-        tiled.begin(tmp_path / "tiles", opened, wanted)
+        tiled.begin(tmp_path / "tiles", opened, Model(dark), True)
 
 
 def test_a_killed_slide_ends_as_one_that_was_not(path, tmp_path):

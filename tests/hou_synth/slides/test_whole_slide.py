@@ -50,16 +50,18 @@ def test_slides_of_a_folder(tmp_path):
     assert [path.name for path in whole_slide.find(tmp_path)] == ["a.NDPI", "b.svs"]
 
 
-def test_resolution_is_the_slides_own_else_the_given_one(tmp_path, tissue):
-    assert whole_slide.Slide(write(tmp_path / "a.tif", tissue, microns=(0.5, 0.5)), 0.3).microns_per_pixel == 0.5
+def test_resolution_is_the_given_one_else_the_slides_own(tmp_path, tissue):
+    told = write(tmp_path / "a.tif", tissue, microns=(0.5, 0.5))
+    assert whole_slide.Slide(told).microns_per_pixel == 0.5 and whole_slide.Slide(told, 0.3).microns_per_pixel == 0.3
     unknown = write(tmp_path / "b.tif", tissue)
     assert whole_slide.Slide(unknown, 0.3).microns_per_pixel == 0.3
-    with pytest.raises(ValueError, match="b.tif, none"):
+    with pytest.raises(ValueError, match="b.tif, openslide.mpp-x: None, openslide.mpp-y: None"):
         whole_slide.Slide(unknown)
     with pytest.raises(ValueError, match="nan"):
         whole_slide.Slide(unknown, float("nan"))
     dots = write(tmp_path / "72dpi.tif", tissue, microns=(352.8, 352.8))
-    assert whole_slide.Slide(dots, 0.3).microns_per_pixel == 0.3
+    with pytest.raises(ValueError, match="72dpi.tif, openslide.mpp-x: 352"):
+        whole_slide.Slide(dots)
     with pytest.raises(ValueError, match="square pixels.*0.25 x 0.26"):
         whole_slide.Slide(write(tmp_path / "c.tif", tissue, microns=(0.25, 0.26)))
     assert whole_slide.Slide(write(tmp_path / "d.tif", tissue, microns=(0.25, 0.252))).microns_per_pixel == 0.251
@@ -176,8 +178,34 @@ def test_slide_that_is_damaged_inside(tmp_path, tissue):
     content = bytearray(path.read_bytes())
     content[start : start + size] = b"\xff" * size
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="readable slide.*a.tif.*Place"):
-        whole_slide.Slide(path, 0.25).pixels(whole_slide.Place(0, 0, 400, 300))
+    opened = whole_slide.Slide(path, 0.25)
+    with pytest.raises(whole_slide.Unreadable, match="readable slide.*a.tif.*Place"):
+        opened.pixels(whole_slide.Place(0, 0, 400, 300))
+    np.testing.assert_array_equal(opened.pixels(whole_slide.Place(0, 0, 60, 60)), tissue[:60, :60])  # not for ever
+
+
+def test_a_place_that_cannot_be_read_is_tried_again(tmp_path, tissue, monkeypatch):
+    opened, calls = whole_slide.Slide(write(tmp_path / "a.tif", tissue), 0.25), []
+    library, read = whole_slide.library(), whole_slide.library().OpenSlide.read_region
+
+    def failing(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise library.OpenSlideError("a disk of a network")
+        return read(*arguments)
+
+    monkeypatch.setattr(library.OpenSlide, "read_region", failing)
+    np.testing.assert_array_equal(opened.pixels(whole_slide.Place(5, 5, 60, 60)), tissue[5:65, 5:65])
+    assert len(calls) == 2
+
+
+def test_a_region_lies_on_the_slide(tmp_path, tissue):
+    path, place = write(tmp_path / "a.tif", tissue), whole_slide.Place(101, 52, 120, 90)
+    tiles = whole_slide.Slide(path, 0.5, place).tiles(100)
+    assert sum(tile.width * tile.height for tile in tiles) == 120 * 90 and len(tiles) == 3 * 2
+    assert {(tile.x >= 101, tile.y >= 52, tile.x + tile.width <= 221) for tile in tiles} == {(True, True, True)}
+    with pytest.raises(ValueError, match="within the slide's 400 x 300 pixels. Received: .*a.tif, 120 x 90 from 281"):
+        whole_slide.Slide(path, 0.5, whole_slide.Place(281, 0, 120, 90))
 
 
 def test_without_openslide(monkeypatch):
