@@ -36,6 +36,7 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],
+        "page": ["statsmodels>=0.14.5"],  # agreement of readers
         "dask": ["dask[distributed]>=2024.1"],
         "onnx": ["tf2onnx>=1.17", "onnx>=1.18", "onnxruntime>=1.20"],
         "dev": [
@@ -49,6 +50,7 @@ setup(
             "tf2onnx>=1.17",
             "onnx>=1.18",
             "onnxruntime>=1.20",
+            "statsmodels>=0.14.5",
         ],
     },
 )

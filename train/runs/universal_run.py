@@ -85,7 +85,7 @@ def load(folder, tissue=None):
 
     Args:
         folder: path.
-        tissue: folder of tiles to use instead of the run's.
+        tissue: folder of tiles to use instead of the run's, a path or a `TileFolder`.
 
     Raises:
         ValueError: as `bank` and `trainer` do.
