@@ -4,7 +4,7 @@ OLDEST := .venv-oldest
 RUN := $(VENV)/bin/python
 TEST := $(RUN) -m pytest --numprocesses $(or $(WORKERS),2) --dist worksteal
 
-.PHONY: universal segment venv test test-slow test-all test-oldest fuzz lint bench clean
+.PHONY: universal segment page venv test test-slow test-all test-oldest fuzz lint bench clean
 
 universal: $(VENV)/.installed
 	$(RUN) -m train.universal --out runs/quick --resume
@@ -12,6 +12,9 @@ universal: $(VENV)/.installed
 segment: $(VENV)/.installed
 	@test -n "$(IMAGE)" || { echo "error: make segment IMAGE=... [OUT=...]" >&2; exit 2; }
 	$(RUN) -m hou_synth.segment $(if $(OUT),--out "$(OUT)") "$(IMAGE)"
+
+page: $(VENV)/.installed
+	$(RUN) -m train.page
 
 venv: $(VENV)/.installed
 

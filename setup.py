@@ -12,7 +12,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["hou_synth*", "models*", "data*", "train*"]), "saved_models"],
-    package_data={"saved_models": RELEASED},
+    package_data={"saved_models": RELEASED, "train.web": ["page.*", "*.js"]},
     entry_points={"console_scripts": ["hou-synth = hou_synth.commands:main"]},
     install_requires=[
         "tensorflow>=2.20",
@@ -51,6 +51,8 @@ setup(
             "onnx>=1.18",
             "onnxruntime>=1.20",
             "statsmodels>=0.14.5",
+            "playwright>=1.50",  # drives the system's chromium
+            "axe-playwright-python>=0.1.4",
         ],
     },
 )

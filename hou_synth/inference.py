@@ -228,6 +228,16 @@ def found(network, image, normalise=True, microns_per_pixel=None, settings=insta
     Raises:
         ValueError: as `probabilities`, and for a resolution that is not positive.
     """
+    maps, shape = looks(network, image, normalise, microns_per_pixel, settings, **tiling)
+    return on_image(maps, shape, image.shape[:2], settings)
+
+
+def looks(network, image, normalise, microns_per_pixel, settings, **tiling):
+    """The maps of an image that `on_image` makes its nuclei of, whatever the thresholds; arguments as of `found`.
+
+    Returns:
+        What `views` returned, and the shape (h, w) of the image at 0.25 microns per pixel, before it was enlarged.
+    """
     resampled = at_40x(image, microns_per_pixel)
     resampled = reinhard(resampled) if normalise else resampled
     shape, maps = resampled.shape[:2], probabilities(network, resampled, **tiling)
@@ -236,9 +246,23 @@ def found(network, image, normalise=True, microns_per_pixel=None, settings=insta
         factor = enlargement(instances.nuclei(*maps, settings), settings.typical_area)
     if factor > 1:
         resampled, maps = resized(resampled, factor), None
-    seen = labelled(views(network, resampled, settings.transposed, maps, **tiling), shape, settings)
-    shape = image.shape[:2]
-    return Found(on_pixels(seen.labels, shape), _fitted(seen.probability, shape), _fitted(seen.difference, shape))
+    return views(network, resampled, settings.transposed, maps, **tiling), shape
+
+
+def on_image(maps, shape, size, settings):
+    """Nuclei of the maps of `looks`.
+
+    Args:
+        maps: what `views` returned.
+        shape: (h, w) of the image at 0.25 microns per pixel.
+        size: (h, w) of the image.
+        settings: thresholds and sizes, an `Instances`.
+
+    Returns:
+        A `Found` of that size.
+    """
+    seen = labelled(maps, shape, settings)
+    return Found(on_pixels(seen.labels, size), _fitted(seen.probability, size), _fitted(seen.difference, size))
 
 
 def labelled(maps, shape, settings):

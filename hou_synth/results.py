@@ -63,18 +63,23 @@ def write(stem_path, image, nuclei, wanted, scores=None):
         scores: columns of `instances.table` that the network told, as `inference.Found.scores`.
     """
     outlines = list(instances.polygons(nuclei).values())
-    more = instances.stains(nuclei, image) | (scores or {})
-    rows = [_rounded(row) for row in instances.table(nuclei, wanted["microns_per_pixel"], more)]
+    rows = table(image, nuclei, wanted["microns_per_pixel"], scores)
     collection = pathlib.Path(f"{stem_path}.geojson")
     files.write_text(collection, geojson.collection(outlines, {MEMBER: wanted}, rows))
     written = image_files.write(stem_path, nuclei)
     for other in {f"{stem_path}{ending}" for ending in OUTPUTS[:2]} - {str(written)}:
         pathlib.Path(other).unlink(missing_ok=True)  # an older label map would contradict the new one
-    picture, table = (pathlib.Path(f"{stem_path}{ending}") for ending in ("_overlay.png", ".csv"))
+    picture, listed = (pathlib.Path(f"{stem_path}{ending}") for ending in ("_overlay.png", ".csv"))
     files.write_png(picture, overlay(image, nuclei))
-    files.write_csv(table, rows, instances.COLUMNS)
-    sizes = files.sizes([written, picture, table])
+    files.write_csv(listed, rows, instances.COLUMNS)
+    sizes = files.sizes([written, picture, listed])
     files.write_text(collection, geojson.collection(outlines, {MEMBER: wanted | {SIZES: sizes}}, rows))
+
+
+def table(image, nuclei, microns_per_pixel, scores=None):
+    """Rows of `instances.table` with the stains of the nuclei, rounded; arguments as of `write`."""
+    more = instances.stains(nuclei, image) | (scores or {})
+    return [_rounded(row) for row in instances.table(nuclei, microns_per_pixel, more)]
 
 
 def _rounded(row):

@@ -27,7 +27,11 @@ SILENT = 0  # level of OpenCV's own log at which it says nothing
 def _read(path, array):
     """What `array` makes of the content of a file and its ending in lower case."""
     path = pathlib.Path(path)
-    data = path.read_bytes()
+    return _understood(path.read_bytes(), path, array)
+
+
+def _understood(data, path, array):
+    """The same of content that is there already; the file need not be."""
     try:
         return array(data, path.suffix.lower())
     except MemoryError:
@@ -184,7 +188,21 @@ def image(path):
     Raises:
         ValueError: if the file cannot be decoded or is not an 8-bit colour image.
     """
-    pixels, pages = _read(path, _picture)
+    return _of_colours(*_read(path, _picture), path)
+
+
+def image_in(data, name):
+    """As `image`, of the content of a file.
+
+    Args:
+        data: bytes.
+        name: that the file has, whose ending says whether it is a TIFF.
+    """
+    return _of_colours(*_understood(data, pathlib.PurePath(name), _picture), name)
+
+
+def _of_colours(pixels, pages, path):
+    """Pixels as `image` returns them, if they are those of a colour image."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise ValueError(f"Expected an 8-bit RGB image. Received: {path}, {pixels.dtype} of shape {pixels.shape}.")
     if pages > 1:

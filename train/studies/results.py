@@ -182,8 +182,10 @@ def _kappa(counts):
     """Cohen's kappa and its interval of 95 %, as texts."""
     if counts.diagonal().max() == counts.sum():  # none in common, or by chance alone all would be the same
         return {"kappa": NOTHING, "interval": NOTHING}
-    from statsmodels.stats import inter_rater  # here, as it is slow to import and of the extra page
-
+    try:
+        from statsmodels.stats import inter_rater  # here, as it is slow to import and of the extra page
+    except ImportError:
+        raise ValueError("Expected the extra page: pip install 'hou-synth[page]'. Received: no statsmodels.") from None
     with np.errstate(all="ignore"):  # of its further numbers, which need not be defined
         found = inter_rater.cohens_kappa(counts)
     low, high = (min(max(bound, -1.0), 1.0) for bound in (found.kappa_low, found.kappa_upp))

@@ -1,0 +1,1 @@
+"""The page of `train.page`: a small server, and the one document that it serves."""
