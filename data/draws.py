@@ -26,7 +26,8 @@ def drawn(random, groups, count):
     """
     if len(groups) == 1:
         return [groups[0][number] for number in random.integers(len(groups[0]), size=count)]
-    chosen = [groups[number] for number in random.integers(len(groups), size=count)]
+    shares = np.sqrt([len(group) for group in groups])
+    chosen = [groups[number] for number in random.choice(len(groups), size=count, p=shares / shares.sum())]
     return [group[number] for group, number in zip(chosen, random.integers([len(g) for g in chosen]), strict=True)]
 
 

@@ -39,7 +39,6 @@ class Synthesis:
     size_bias_density: float = number(0.125, "added to it per unit of density; release")
     size_bias_spread: float = number(0.32, "its standard deviation; release")
     size_spread: float = number(0.0, "log-normal spread of single nuclei beyond radius_low..high; ours")
-    elongation: float = number(1.0, "if above 1, most times that a nucleus is longer than broad; ours")
     lymphocytes: float = number(
         0.0, "if positive, nuclei are lymphocytes or others, and this share of patches has one at its centre; ours"
     )
@@ -54,6 +53,9 @@ class Synthesis:
     spikiness_low: float = number(0.04, "relative standard deviation of the vertex radii; release")
     spikiness_high: float = number(0.24, "and at most; release")
     smoothing: float = number(1.0, "Gaussian on the vertices' ring, in vertices, so corners round off; ours")
+    elongation: float = number(
+        0.0, "if positive, the log of the ratio of a nucleus's axes is |N(0, this)|, along one direction of a patch; ours"
+    )
     quadrilateral: float = number(
         0.674, "corners of the shared transform move inwards by U(0, this) canvases; release 310/460"
     )
@@ -446,7 +448,7 @@ PRESETS = {
         "lymphocytes": 0.5,
         "lymphocyte_low": 6.5,  # sections show less than the paper's 7 microns: 3 to 6, as few are cut at their widest
         "lymphocyte_high": 12.0,
-        "elongation": 3.0,
+        "elongation": 0.65,
         "tone_low": 0.5,  # others are paler
         "tone_high": 1.4,
         "network": "classifier",

@@ -4,6 +4,8 @@ A patch's label is what is at its centre, so a patch is drawn around its centre:
 whatever comes. What is drawn there comes first and lymphocytes before other nuclei, so nothing lies over a lymphocyte.
 """
 
+import math
+
 import numpy as np
 
 from hou_synth.synthesis import polygons
@@ -13,7 +15,7 @@ JITTER = 3.0  # pixels, farthest from the centre that the middle of either lies;
 ALONE = 0.3  # probability that no further lymphocyte is drawn; ours
 CROWD = 300  # most further ones on 460x460; ours
 SPIKINESS = 0.0, 0.07  # of their outlines; ours
-OVAL = 1.3  # largest ratio of their axes; ours
+OVAL = 0.15  # standard deviation of the logarithm of the ratio of their axes; ours
 
 
 def begun(random, side, radii, tissue, config):
@@ -37,7 +39,7 @@ def begun(random, side, radii, tissue, config):
     places[0] = side / 2 + random.uniform(-JITTER, JITTER, 2)
     if other:
         single = polygons.outlines(random, radii(1).astype(np.float32), config)
-        shapes = np.concatenate([polygons.stretched(random, single, config.elongation), shapes[1:]])
+        shapes = np.concatenate([polygons.stretched(random, single, 0.0, math.pi, config.elongation), shapes[1:]])
     drawn = [positive, *[True] * number]  # kinds
     for shape, place, kind in list(zip(shapes, places, drawn, strict=True))[not (positive or other) :]:
         outline = np.rint(shape + place).astype(np.int32)
@@ -49,7 +51,7 @@ def begun(random, side, radii, tissue, config):
 def round_outlines(random, number, config):
     """Outlines of lymphocytes around the origin, (number, p, 2) float32 in pixels."""
     radii = random.uniform(config.lymphocyte_low, config.lymphocyte_high, number).astype(np.float32)
-    return polygons.stretched(random, polygons.outlines(random, radii, config, SPIKINESS), OVAL)
+    return polygons.stretched(random, polygons.outlines(random, radii, config, SPIKINESS), 0.0, math.pi, OVAL)
 
 
 def on_tissue(place, tissue, side):

@@ -67,6 +67,28 @@ def outlines(random, radii, config, spikiness=None):
     return _rings(low, high, config.smoothing)[further] @ points
 
 
+def stretched(random, shapes, direction, spread, elongation):
+    """Outlines drawn out along directions of one tissue, as spindle cells lie; their areas stay [ours].
+
+    Args:
+        random: `numpy.random.Generator`.
+        shapes: (n, p, 2) float32 outlines around the origin.
+        direction: mean angle in radians.
+        spread: standard deviation of the single angles, in radians.
+        elongation: the logarithm of the ratio of the axes is |N(0, this)|.
+
+    Returns:
+        (n, p, 2) float32.
+    """
+    normal = random.standard_normal((2, len(shapes), 1), np.float32)
+    longer = np.exp(np.float32(elongation / 2) * np.abs(normal[0]))
+    angles = direction + spread * normal[1]
+    along = np.concatenate([np.cos(angles), np.sin(angles)], axis=-1)[:, None]
+    across = np.concatenate([-along[..., 1:], along[..., :1]], axis=-1)
+    long, short = ((shapes * axis).sum(-1, keepdims=True) * axis for axis in (along, across))
+    return long * longer[..., None] + short / longer[..., None]
+
+
 @functools.lru_cache(maxsize=8)
 def _used(low, high):
     """(high - low + 1, high) float32: 1 where a polygon of low...high vertices has one."""
@@ -156,26 +178,6 @@ def stamp(labels, empty, outline, identity, config):
     return True
 
 
-def stretched(random, outlines, most):
-    """Outlines that are longer than broad, each along a direction of its own, with their areas kept.
-
-    Args:
-        random: `numpy.random.Generator`.
-        outlines: (n, p, 2) around the origin, x and y.
-        most: largest ratio of length to breadth; ratios are log-uniform from 1.
-
-    Returns:
-        (n, p, 2) float32.
-    """
-    angle = random.uniform(0.0, math.pi, len(outlines))
-    longer = np.exp(0.5 * random.uniform(0.0, math.log(most), len(outlines)))
-    along = np.stack([np.cos(angle), np.sin(angle)], -1)
-    matrix = (
-        np.eye(2) / longer[:, None, None] + (longer - 1 / longer)[:, None, None] * along[:, :, None] * along[:, None]
-    )
-    return (outlines @ matrix).astype(np.float32)
-
-
 def label_map(random, side, count, radii, tissue, config, labels=None):
     """Instance mask of random nuclei that lie on tissue and overlap little [paper; release].
 
@@ -201,6 +203,7 @@ def label_map(random, side, count, radii, tissue, config, labels=None):
     if count == 0 or len(cells) == 0:
         return labels
     perspective = quadrilateral(random, side, config)
+    direction, spread = random.random(2) * (math.pi, math.pi / 2) if config.elongation else (0.0, 0.0)
     cell = cells[random.integers(len(cells), size=count * config.redraws)] + random.random((count * config.redraws, 2))
     places = np.minimum(cell * (side / np.array(tissue.shape)), side - 0.5)[:, ::-1].astype(np.float32)
     sizes = radii(len(places)).astype(np.float32)
@@ -209,7 +212,8 @@ def label_map(random, side, count, radii, tissue, config, labels=None):
         number = max(np.count_nonzero(waiting), LEAST_TRIES)
         tries, ahead = ahead[:number], ahead[number:]
         shapes = outlines(random, sizes[tries], config)
-        shapes = stretched(random, shapes, config.elongation) if config.elongation > 1 else shapes
+        if config.elongation:
+            shapes = stretched(random, shapes, direction, spread, config.elongation)
         shapes = placed(shapes, places[tries], perspective)
         if drawn:
             likely = _covered(empty, shapes, places[tries]) <= config.overlap + TOLERANCE

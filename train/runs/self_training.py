@@ -26,10 +26,11 @@ from train.runs.callbacks import spared
 SURE, DOUBTFUL = 0.85, 0.6  # least mean probability of a nucleus, and of one that is not known
 AT_FIRST = 0.8, 0.35  # the same in the first round, when the network is less sure of real nuclei
 COLOURS = (1.3, 1.0, 1.0), (0.75, 1.15, 1.0), (1.15, 0.75, 1.0)  # other amounts of stains in which tiles are seen
-ABSENT = 0.5  # most probability of a nucleus, in any colour, where there is none; 0.2 lets dark tissue grow over
+ABSENT = 0.15  # most probability of a nucleus where there is none: what is missed now must not become background
+ABSENT_IN_ANY = 0.5  # the same for the highest of several colours; 0.2 lets dark tissue grow over
 SEED_HEIGHT = 0.25  # of labels at most: they had better part a nucleus, which is then not convex, than merge two
 SOLIDITY = 0.9  # least share of a sure nucleus's convex hull that it fills
-TILES = 512  # most tiles in a round
+TILES = 256  # most tiles in a round
 SIDE = 1000  # largest side of what is taken of a tile, in pixels
 
 
@@ -77,8 +78,9 @@ def found(network, image, settings, number):
     """
     if settings.schedule.self_colours:
         return agreed(views(network, image), settings.instances)
+    segmentation, detection = inference.symmetric(network, image)
     limits = AT_FIRST if number == 1 else (SURE, DOUBTFUL)
-    return sure(*inference.symmetric(network, image), settings.instances, *limits)
+    return doubted(sure(segmentation, detection, settings.instances, *limits), segmentation, ABSENT)
 
 
 def views(network, image):
@@ -98,9 +100,12 @@ def agreed(maps, settings):
     Returns:
         (h, w) int32, as `sure`; `UNKNOWN` also where a nucleus is possible by one of the maps.
     """
-    labels = sure(*maps.mean(axis=0), settings)
-    labels[(labels == 0) & (maps[:, 0].max(axis=0) > ABSENT)] = UNKNOWN
-    return labels
+    return doubted(sure(*maps.mean(axis=0), settings), maps[:, 0].max(axis=0), ABSENT_IN_ANY)
+
+
+def doubted(labels, probability, absent):
+    """Labels (h, w) int32 whose background is `UNKNOWN` where a nucleus is more probable than `absent`."""
+    return np.where((labels == 0) & (probability > absent), np.int32(UNKNOWN), labels)
 
 
 def kept(path, size):

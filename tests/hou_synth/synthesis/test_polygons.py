@@ -3,6 +3,7 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from skimage.measure import regionprops
 
 from hou_synth import config
 from hou_synth.synthesis import polygons
@@ -32,6 +33,28 @@ def test_release_polygons_keep_their_vertices():
 def test_no_vertex_lies_beyond_twice_the_radius():
     shapes = polygons.outlines(np.random.default_rng(0), np.full(300, 10.0), RELEASE, spikiness=(0.9, 0.9))
     assert np.linalg.norm(shapes, axis=-1).max() <= 20.0 + 1e-4
+
+
+def test_nuclei_are_drawn_out_along_one_direction_and_keep_their_area():
+    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1).astype(np.float32) * 10
+    shapes = polygons.stretched(np.random.default_rng(0), np.repeat(circle[None], 2000, axis=0), 0.5, 0.1, 0.6)
+    areas = [cv2.contourArea(shape) for shape in shapes]
+    assert np.allclose(areas, cv2.contourArea(circle), rtol=1e-4)
+    values, vectors = np.linalg.eigh(np.einsum("npi,npj->nij", shapes, shapes))
+    ratio = np.log(values[:, 1] / values[:, 0]) / 2  # of the axes
+    assert np.median(ratio) == pytest.approx(0.6 * 0.6745, rel=0.1) and ratio.std() == pytest.approx(0.36, rel=0.1)
+    long = vectors[ratio > 0.3, :, 1]
+    turned = np.arctan2(long[:, 1], long[:, 0]) - 0.5
+    assert np.std((turned + np.pi / 2) % np.pi - np.pi / 2) == pytest.approx(0.1, rel=0.15)
+
+
+@pytest.mark.parametrize(("elongation", "low", "high"), [(0.0, 1.1, 1.35), (0.8, 1.6, 2.2)])
+def test_nuclei_of_a_mask_are_as_long_as_asked(elongation, low, high):
+    settings = dataclasses.replace(PAPER, elongation=elongation, quadrilateral=0.1)
+    labels = polygons.label_map(np.random.default_rng(0), 400, 60, radii, EVERYWHERE, settings)
+    ratios = [region.axis_major_length / region.axis_minor_length for region in regionprops(labels)]
+    assert len(ratios) > 40 and low < np.median(ratios) < high
 
 
 def test_shared_perspective_keeps_the_usual_length():

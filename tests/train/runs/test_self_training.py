@@ -46,6 +46,19 @@ def test_background_is_what_is_it_in_every_colour():
     assert labels[32, 32] > 0 and labels[32, 80] == patches.UNKNOWN and labels[32, 128] == labels[0, 0] == 0
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_background_is_where_no_nucleus_is_possible(number):
+    def network(images):
+        faint, clear = (images[..., :1] == grey for grey in (150, 90))
+        return {name: (0.97 * clear + 0.2 * faint).astype(np.float32) for name in inference.OUTPUTS}
+
+    image = np.full((64, 96, 3), 230, np.uint8)
+    cv2.circle(image, (24, 32), 9, (90, 90, 90), -1)
+    cv2.circle(image, (72, 32), 9, (150, 150, 150), -1)
+    labels = self_training.found(network, image, SETTINGS, number)
+    assert labels[32, 24] > 0 and labels[32, 72] == patches.UNKNOWN and labels[0, 0] == 0
+
+
 def test_a_tile_is_seen_in_other_colours_on_the_same_pixels():
     seen = []
 
