@@ -1,4 +1,4 @@
-"""Which tiles are taken: every tissue type as often as any other, or every tile."""
+"""Which tiles are taken: every tissue type by the root of its number of tiles, or every tile."""
 
 import collections
 
@@ -14,7 +14,9 @@ def by_type(items):
 
 
 def drawn(random, groups, count):
-    """Items drawn with replacement: each group is as likely as any other, and so is each item of it.
+    """Items drawn with replacement: a group by the root of its size, and each item of it alike.
+
+    So a group of many does not crowd out the others, and a group of few is not repeated all the time.
 
     Args:
         random: `numpy.random.Generator`.

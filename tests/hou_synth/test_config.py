@@ -39,7 +39,7 @@ def test_scale_multiplies_the_lengths_that_are_not_given():
     assert scaled.scale == 0.0804 and scaled.refiner_updates == 2  # updates in a round, not a length
     least = config.preset("thorough", scale=1e-9).schedule
     assert [getattr(least, length) for length in config.LENGTHS] == [0, 0, 0, 1, 0, 0, 1]
-    assert (least.self_rounds, config.preset("thorough", scale=2).schedule.self_steps) == (3, 1600)
+    assert (least.self_rounds, config.preset("thorough", scale=2).schedule.self_steps) == (2, 1000)
 
 
 def test_scaled_lengths_are_written_and_not_scaled_again(tmp_path):
