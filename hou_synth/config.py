@@ -451,6 +451,9 @@ PRESETS = {
         "lymphocyte_low": 6.5,  # sections show less than the paper's 7 microns: 3 to 6, as few are cut at their widest
         "lymphocyte_high": 12.0,
         "elongation": 0.65,
+        "distractors": 40,
+        "between": 40,
+        "haze": 0.6,
         "tone_low": 0.5,  # others are paler
         "tone_high": 1.4,
         "network": "classifier",

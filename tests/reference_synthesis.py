@@ -166,9 +166,17 @@ def somewhere(random, canvas, tissue):
     return x, y
 
 
-def drawn(random, canvas, bias, homography, tissue, config):
+def stretched(random, shape, direction, spread, elongation):
+    """Polygon drawn out along about the patch's direction by the root of the ratio of the axes, and narrowed by it."""
+    angle, factor = random.normal(direction, spread), math.exp(abs(random.normal(0, elongation)) / 2)
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    return shape @ turn * (factor, 1 / factor) @ turn.T
+
+
+def drawn(random, canvas, bias, homography, tissue, lie, config):
     """Mask of one nucleus on the whole canvas, bool."""
     shape = polygon(random, nuclear_radius(random, bias, config), (config.spikiness_low, config.spikiness_high), config)
+    shape = stretched(random, shape, *lie, config.elongation) if config.elongation else shape
     origin = mapped(np.linalg.inv(homography), [somewhere(random, canvas, tissue)])
     points = np.rint(mapped(homography, shape + origin)).astype(np.int32)
     mask = np.zeros((canvas, canvas), np.uint8)
@@ -186,9 +194,10 @@ def instance_mask(random, canvas, count, bias, source, config):
     if count == 0 or not source.cells.any():
         return labels, math.nan
     homography = perspective(random, canvas, config)
+    lie = random.uniform(0, math.pi), random.uniform(0, math.pi / 2)  # direction, and how far single ones differ
     for _ in range(count):
         for _ in range(config.redraws):
-            mask = drawn(random, canvas, bias, homography, source.cells, config)
+            mask = drawn(random, canvas, bias, homography, source.cells, lie, config)
             area = mask.sum()
             covered = (mask & (labels > 0)).sum()
             if area >= config.drawn_area_min and covered <= config.overlap * area:

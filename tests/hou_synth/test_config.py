@@ -140,6 +140,7 @@ def test_every_field_of_this_version_has_to_be_there(altered):
 
 def test_a_run_of_version_1_is_one_of_its_preset():
     then = {"balance": False, "by_type": False, "colour_max": 110.0, "red_max": 255.0, "covered": 0.0}
+    then |= {"tone_low": 0.8, "tone_high": 1.5, "elongation": 0.0, "distractors": 40, "between": 40, "haze": 0.6}
     assert config.load(VERSION_1 / "quick_1.json") == config.preset("quick", **then)
 
 

@@ -219,10 +219,10 @@ CHANGES = {  # what a change must show in, by preset
         ({"area_accumulated": False}, "middle - contour"),
     ],
     "cpu": [
-        ({"size_bias": 1.2}, "area"),
+        ({"size_bias": 1.4}, "area"),
         ({"overlap": 0.4}, "contour touching"),
         ({"crowd": 0.0}, "count"),
-        ({"tone_low": 0.4, "tone_high": 1.9}, "grey inside, std"),
+        ({"tone_low": 0.4, "tone_high": 2.7}, "grey inside, std"),
         ({"vesicular": 0.0}, "middle - contour"),
         ({"gap": 0.0}, "touching - contour"),
         ({"haze": 0.0}, "haematoxylin outside, mean"),
