@@ -9,7 +9,7 @@ import json
 
 from hou_synth.io import documents, files
 
-VERSION = 8  # of the configuration's format, kept in config.json: a field that comes or changes raises it
+VERSION = 9  # of the configuration's format, kept in config.json: a field that comes or changes raises it
 
 
 def number(value, meaning):

@@ -6,10 +6,10 @@ import hou_synth
 
 NAME = "universal_unet"
 LYMPHOCYTE = "lymphocyte"  # which of the nuclei are lymphocytes
-VERSION = 1  # of those names; later exports to the same folders do not replace it as the default
+VERSIONS = {NAME: 2, LYMPHOCYTE: 1}  # later exports to the same folders do not replace them as the default
 PACKAGE = pathlib.Path(hou_synth.__file__).resolve().parent
 MODELS = PACKAGE.with_name("saved_models")  # beside the package
-FOLDER = MODELS / NAME / str(VERSION)
+FOLDER = MODELS / NAME / str(VERSIONS[NAME])
 
 
 def model():
@@ -27,7 +27,7 @@ def lymphocyte():
     Raises:
         ValueError: if it is not there.
     """
-    return _there(MODELS / LYMPHOCYTE / str(VERSION))
+    return _there(MODELS / LYMPHOCYTE / str(VERSIONS[LYMPHOCYTE]))
 
 
 def _there(folder):

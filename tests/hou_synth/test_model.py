@@ -33,7 +33,7 @@ def test_a_model_segments_with_its_own_thresholds(tmp_path, stained):
 def test_the_released_model_is_the_default():
     loaded = hou_synth.load()
     assert loaded.card.startswith("# universal_unet\n") and loaded.thresholds.transposed
-    assert loaded.identity == model.identity("saved_models/universal_unet/1")
+    assert loaded.identity == model.identity("saved_models/universal_unet/2")
 
 
 def test_the_package_imports_nothing_heavy():

@@ -38,7 +38,7 @@ def test_its_folder_has_what_every_command_needs_and_at_most_30_megabytes():
         "assets.extra/tf_serving_warmup_requests",
     }
     assert 1e6 < sum(path.stat().st_size for path in paths) <= 30e6
-    assert released.FOLDER.parts[-3:] == ("saved_models", "universal_unet", "1")
+    assert released.FOLDER.parts[-3:] == ("saved_models", "universal_unet", "2")
 
 
 def test_it_says_that_no_label_trained_it_and_how_it_was_trained():
@@ -121,7 +121,7 @@ def rows(path):
 def missing(tmp_path, monkeypatch):
     """An image, where the released model is not."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(released, "FOLDER", tmp_path / "saved_models" / "universal_unet" / "1")
+    monkeypatch.setattr(released, "FOLDER", tmp_path / "saved_models" / "universal_unet" / "2")
     files.write_png(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
     image_files.write(tmp_path / "a", np.ones((64, 64), np.int32))
     return tmp_path

@@ -221,7 +221,7 @@ CHANGES = {  # what a change must show in, by preset
     "cpu": [
         ({"size_bias": 1.4}, "area"),
         ({"overlap": 0.4}, "contour touching"),
-        ({"crowd": 0.0}, "count"),
+        ({"crowd": 1.0}, "count"),
         ({"tone_low": 0.4, "tone_high": 2.7}, "grey inside, std"),
         ({"vesicular": 0.0}, "middle - contour"),
         ({"gap": 0.0}, "touching - contour"),
