@@ -96,14 +96,14 @@ def test_the_policies_that_are_recommended_can_be_read():
     text = (FOLDER / "models.config").read_text()
     said = [" ".join(each.split()[1:]) for each in re.findall(r"# +(?:model_version_policy|version_labels) .*", text)]
     pinned, two, *labels = said
-    assert list(model(pinned).model_version_policy.specific.versions) == [1]
+    assert list(model(pinned).model_version_policy.specific.versions) == [2]
     both = model("\n".join([two, *labels]))
-    assert list(both.model_version_policy.specific.versions) == [1, 2]
-    assert both.version_labels == {"stable": 1, "canary": 2}
+    assert list(both.model_version_policy.specific.versions) == [2, 3]
+    assert both.version_labels == {"stable": 2, "canary": 3}
     assert re.search(r"```\n(.*)\n```", PAGE)[1] == pinned
     for policy in re.findall(r"`((?:specific|latest) {.*?})`", PAGE):
         assert model(f"model_version_policy {{ {policy} }}").model_version_policy.WhichOneof("policy_choice")
-    assert model(re.search(r"`(version_labels {.*?})`", PAGE)[1]).version_labels == {"stable": 1}
+    assert model(re.search(r"`(version_labels {.*?})`", PAGE)[1]).version_labels == {"stable": 2}
 
 
 @pytest.mark.parametrize("profile", ["cpu", "gpu"])
@@ -162,7 +162,7 @@ def test_the_page_s_commands_are_understood():
     clients = [segment.arguments(words) for words in commands("hou_synth.segment")]
     assert [(each.server, each.model) for each in clients] == [
         (f"http://localhost:{REST}", NAME),
-        (f"grpc://localhost:{GRPC}", f"{NAME}/1"),
+        (f"grpc://localhost:{GRPC}", f"{NAME}/2"),
     ]
 
 

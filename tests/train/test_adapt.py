@@ -103,7 +103,7 @@ def test_the_tiles_are_segmented_with_what_came_out(adapted, tiles, tissue_image
 def test_each_tile_is_segmented_at_its_own_resolution(adapted, tiles, tmp_path, monkeypatch):
     (tmp_path / "skin.csv").write_text("image,microns_per_pixel\nskin,0.5\n")
     jobs = {}
-    monkeypatch.setattr(segment, "every", lambda paths, slides, job: jobs.update(dict.fromkeys(paths, job)) or 0)
+    monkeypatch.setattr(segment, "every", lambda paths, slides, job: jobs.update(dict.fromkeys(paths, job)) or (0, 0))
     tissue = TileFolder(str(tiles), str(tmp_path / "skin.csv"))
     assert adaptation.segmented(adapted[0] / "run", tissue, tmp_path / "out") == 0
     resolutions = {path.parent.name: (job.microns_per_pixel, job.out.name) for path, job in jobs.items()}

@@ -99,6 +99,6 @@ def segmented(run, tissue, out):
             job = segment.Job(loaded, out / parent, resolution)
             own = [path for path, each in zip(paths, resolutions, strict=True) if each == resolution]
             with locks.exclusive(job.out):
-                failures += segment.every(segment.left(own, (), job), (), job)
+                failures += segment.every(segment.left(own, (), job), (), job)[0]
     print(f"segmented: {out}")
     return failures
