@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-RELEASED = ["universal_unet/2/**", "README.md"]  # the released models and their terms, beside the packages
+RELEASED = ["universal_unet/2/**", "lymphocyte/1/**", "README.md"]  # the released models and their terms
 
 setup(
     name="hou-synth",

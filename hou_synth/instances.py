@@ -13,10 +13,11 @@ SQUARE = np.ones((3, 3), np.uint8)
 PEAK_RADIUS = 8  # nuclei seeded by distance alone are at least this far apart; ours, about a nuclear radius
 DENSITY = (-np.log10(np.maximum(np.arange(256), 1) / 255)).astype(np.float32)  # optical, of a grey level
 # What is told of a nucleus: place, size and shape; the mean optical densities of its stains; the network's mean
-# probability; how far the two views of the network agree, 0 to 1; 1 if the image's border cuts it, else 0.
+# probability; how far the two views of the network agree, 0 to 1; 1 if the image's border cuts it, else 0; the
+# probability that it is a lymphocyte, if that was asked for.
 COLUMNS = tuple(
     "label centroid_x centroid_y area_pixels area_um2 perimeter_um major_axis_um minor_axis_um eccentricity solidity "
-    "haematoxylin eosin probability agreement at_border".split()
+    "haematoxylin eosin probability agreement at_border lymphocyte".split()
 )
 
 

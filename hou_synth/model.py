@@ -29,6 +29,7 @@ class Model:
         window: largest side of a window that it is given.
         parallel: calls of the network at once.
         failures: its exceptions that the next image would meet too.
+        classifier: `hou_synth.lymphocytes.Classifier` that says which nuclei are lymphocytes, or None.
         close: ends calls that are still under way.
     """
 
@@ -39,6 +40,7 @@ class Model:
     window: int = inference.WINDOW
     parallel: int = 1
     failures: tuple[type, ...] = ()
+    classifier: object = None
     close: Callable = lambda: None
 
     @property

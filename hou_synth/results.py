@@ -43,7 +43,8 @@ def image_request(path, model, normalised, microns_per_pixel):
         normalised: whether colours are moved to the fixed target.
         microns_per_pixel: resolution of the image.
     """
-    return {
+    asked = {"lymphocytes": model.classifier.identity} if model.classifier else {}
+    return asked | {
         "image": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(),
         "model": model.identity,
         "normalise": normalised,
@@ -60,7 +61,7 @@ def write(stem_path, image, nuclei, wanted, scores=None):
         image: (h, w, 3) uint8 RGB.
         nuclei: (h, w) integer labels.
         wanted: the image's `image_request`.
-        scores: columns of `instances.table` that the network told, as `inference.Found.scores`.
+        scores: columns of `instances.table` that networks told, as `inference.Found.scores`.
     """
     outlines = list(instances.polygons(nuclei).values())
     rows = table(image, nuclei, wanted["microns_per_pixel"], scores)

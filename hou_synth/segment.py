@@ -12,7 +12,7 @@ import cv2
 from tqdm import tqdm
 
 import hou_synth
-from hou_synth import inference, model, options, released, results
+from hou_synth import inference, lymphocytes, model, options, released, results
 from hou_synth.io import command, image_files, locks
 from hou_synth.model import Model
 from hou_synth.slides import large_image, summary, tiled, whole_slide
@@ -79,7 +79,10 @@ def segment_image(path, job):
         segment_large(path, image, job)
     else:
         found = job.model.found(image, job.microns_per_pixel, job.normalise)
-        results.write(job.out / path.stem, image, found.labels, job.request(path), found.scores())
+        scores, classifier = found.scores(), job.model.classifier
+        if classifier:
+            scores |= classifier.scores(image, found.labels, job.microns_per_pixel, job.normalise)
+        results.write(job.out / path.stem, image, found.labels, job.request(path), scores)
 
 
 def segment_large(path, image, job):
@@ -124,7 +127,8 @@ def segment_slide(path, job):
         Incomplete: after all is written, if tiles could not be read.
     """
     stem_path, folder = job.out / path.stem, job.out / (path.stem + TILES)
-    outputs = [pathlib.Path(f"{stem_path}{ending}") for ending in summary.OUTPUTS]
+    endings = (*summary.OUTPUTS, *([summary.LYMPHOCYTES] if job.model.classifier else []))
+    outputs = [pathlib.Path(f"{stem_path}{ending}") for ending in endings]
     slide = whole_slide.Slide(path, job.microns_per_pixel, job.region)
     if job.overwrite:
         tiled.clear(folder)
@@ -137,7 +141,7 @@ def segment_slide(path, job):
     if tiled.finished(folder):
         return
     unreadable = segment_tiles(slide, folder, look, job)
-    summary.write(stem_path, folder, slide, look.factor)
+    summary.write(stem_path, folder, slide, look.factor, bool(job.model.classifier))
     if unreadable:
         raise Incomplete(f"{len(unreadable)} of {len(tiled.places(slide, look.factor))} tiles could not be read.")
     tiled.finish(folder, outputs)
@@ -202,6 +206,14 @@ def arguments(argv):
         help="the part of each slide that is segmented, in its pixels",
     )
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")
+    parser.add_argument(
+        "--lymphocytes",
+        action="store_true",
+        help="tell of each nucleus how probable it is that it is a lymphocyte; of slides draw their density too",
+    )
+    parser.add_argument(
+        "--classifier", metavar="PATH", help=f"SavedModel that tells it (default: the released {released.LYMPHOCYTE})"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace older results, begin slides anew")
     args = parser.parse_args(argv)
     args.out = pathlib.Path(args.out)
@@ -211,6 +223,8 @@ def arguments(argv):
         raise ValueError(f"Expected --ca with --server. Received: --ca {args.ca} alone.")
     if args.region and (min(args.region[:2]) < 0 or min(args.region[2:]) < 1):
         raise ValueError(f"Expected --region X Y WIDTH HEIGHT of at least 0 0 1 1. Received: {args.region}.")
+    if args.classifier and not args.lymphocytes:
+        raise ValueError(f"Expected --lymphocytes with --classifier. Received: --classifier {args.classifier} alone.")
     if args.parallel is not None and args.parallel < 1:
         raise ValueError(f"Expected --parallel of at least 1. Received: {args.parallel}.")
     return args
@@ -267,6 +281,8 @@ def main(argv=None):
     if args.parallel:
         loaded = dataclasses.replace(loaded, parallel=args.parallel)
     region = whole_slide.Place(*args.region) if args.region else None
+    if args.lymphocytes:
+        loaded = dataclasses.replace(loaded, classifier=lymphocytes.load(args.classifier))
     job = Job(loaded, args.out, args.microns_per_pixel, not args.no_normalise, args.overwrite, region)
     try:
         with locks.exclusive(job.out):

@@ -6,11 +6,9 @@ import pathlib
 import sys
 
 from data import tile_options
-from data.labelled import TABLE
+from data.labelled import POSITIVE, TABLE
 from hou_synth import options, released
 from hou_synth.io import command, files, locks
-
-POSITIVE = ("inflammatory", "lymphocyte")  # classes of points that are lymphocytes
 
 
 def arguments(argv):

@@ -7,13 +7,12 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from data import tile_table
-from data.labelled import TABLE
+from data.labelled import POSITIVE, TABLE
 from hou_synth import inference
 from hou_synth.io import files, image_files
 from hou_synth.normalise import reinhard
 
 POINTS, LABELS = "_points.csv", "label.txt"
-POSITIVE = ("inflammatory", "lymphocyte")  # classes that are lymphocytes
 UNKNOWN = ("unclassified", "unknown", "unlabelled")  # classes that say nothing
 CLEAR = 24.0  # pixels at 40X that background lies from every point; ours
 

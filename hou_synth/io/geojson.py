@@ -2,7 +2,10 @@
 
 import json
 
-MEASURED = ("probability", "agreement", "at_border", "haematoxylin", "eosin", "area_um2")  # what QuPath shows of it
+MEASURED = (  # what QuPath shows of it
+    *("probability", "agreement", "at_border", "haematoxylin", "eosin", "area_um2"),
+    "lymphocyte",
+)
 
 
 def feature(outline, row=None):

@@ -15,7 +15,7 @@ from hou_synth.slides.whole_slide import OVERVIEW, Gridded
 # Pixels at 40X beyond which an image is segmented tile by tile. At once, one of so many takes about 4 GB: as much as a
 # smaller one that is enlarged. Ours.
 LARGE = 32 * 10**6
-SCORES = ("probability", "agreement")  # columns that come from the network
+SCORES = ("probability", "agreement", "lymphocyte")  # columns that come from networks
 
 
 def size_at_40x(image, microns_per_pixel=None):

@@ -51,7 +51,8 @@ def slide_request(slide, model, normalised):
         model: a `Model`.
         normalised: whether colours are moved to the fixed target.
     """
-    return {
+    asked = {"lymphocytes": model.classifier.identity} if model.classifier else {}
+    return asked | {
         "format": FORMAT,
         "slide": slide.path.name,
         "fingerprint": slide.fingerprint(),
@@ -174,7 +175,7 @@ def segment(model, slide, folder, look):
             maps = None if images.shown is None else mapped(model, images.shown)
             for before in waiting:
                 before.result()
-            waiting = [writer.submit(keep, model.thresholds, slide, folder, place, images.scanned, maps)]
+            waiting = [writer.submit(keep, model, look, slide, folder, place, images.scanned, maps)]
         for last in waiting:
             last.result()
     settle(model.thresholds, slide, folder, every)
@@ -223,11 +224,12 @@ def mapped(model, image):
     return inference.views(network, image, model.thresholds.transposed, **model.tiling)
 
 
-def keep(settings, slide, folder, place, image, maps):
+def keep(model, look, slide, folder, place, image, maps):
     """Writes the nuclei of a tile whose centroid lies in its core or the band around it.
 
     Args:
-        settings: the `Instances` that find them.
+        model: a `Model`, whose thresholds find them.
+        look: the slide's `Look`.
         slide: a `Slide`.
         folder: the tiles' folder.
         place: of the tile.
@@ -236,10 +238,12 @@ def keep(settings, slide, folder, place, image, maps):
     """
     rows = []
     if maps is not None:
-        found = inference.labelled(maps, image.shape[:2], settings)
+        found = inference.labelled(maps, image.shape[:2], model.thresholds)
         more = instances.stains(found.labels, image) | found.scores()
+        if model.classifier:
+            more |= model.classifier.scores(coloured(image, look.colours), found.labels, normalise=False)
         rows = described(found.labels, more, slide, place)
-    quip.write(folder, place, slide, rows, settings)
+    quip.write(folder, place, slide, rows, model.thresholds)
 
 
 def settle(settings, slide, folder, every):

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 import hou_synth.serving
-from hou_synth import inference, instances, metrics, model, segment
+from hou_synth import inference, instances, lymphocytes, metrics, model, segment
 from hou_synth.io import command, files, image_files, locks
 from hou_synth.model import Model
 from hou_synth.slides import large_image, whole_slide
@@ -359,6 +359,58 @@ def test_a_large_image_goes_on_where_it_was_stopped(folder, large, serve, capsys
     assert run(folder, large, *SERVER) == 0 and server.calls == 2
     assert image_files.read(folder / "out" / "l_labels.png").max() == 16
     assert not (folder / "out" / "l.tiles").exists()
+
+
+@pytest.fixture
+def classifier(monkeypatch):
+    """What is green at a nucleus's centre is a lymphocyte with that share of 255 as its probability."""
+
+    def network(patches):
+        return patches[:, 31:33, 31:33, 1].mean((1, 2)) / np.float32(255)
+
+    monkeypatch.setattr(lymphocytes, "load", lambda path: lymphocytes.Classifier(network, f"green/{path}"))
+
+
+def read_probabilities(out, stem):
+    """Those of the table, which are those of the outlines."""
+    rows = list(csv.DictReader((out / f"{stem}.csv").read_text().splitlines()))
+    features = json.loads((out / f"{stem}.geojson").read_text())["features"]
+    told = [float(row["lymphocyte"]) for row in rows]
+    assert [feature["properties"]["measurements"]["lymphocyte"] for feature in features] == pytest.approx(told)
+    return np.array(told)
+
+
+def test_lymphocytes_of_an_image(folder, classifier, stained, capsys):
+    assert run(folder, folder / "in", "--lymphocytes") == 0
+    nuclei, told = image_files.read(folder / "out" / "a_labels.png"), read_probabilities(folder / "out", "a")
+    for number, probability in enumerate(told, 1):
+        rows, columns = np.nonzero(nuclei == number)
+        y, x = int(rows.mean() + 0.5), int(columns.mean() + 0.5)
+        assert probability == pytest.approx(stained[y - 1 : y + 1, x - 1 : x + 1, 1].mean() / 255, abs=0.02)
+    assert run(folder, folder / "in", "--lymphocytes") == 0 and "segmented already" in capsys.readouterr().err
+    assert run(folder, folder / "in", "--lymphocytes", "--classifier", "other") == 2
+    assert "exists, with another lymphocytes." in capsys.readouterr().err
+
+
+def test_lymphocytes_of_a_large_image_are_those_of_its_nuclei(folder, classifier, large):
+    assert run(folder, large, "--lymphocytes") == 0
+    told = read_probabilities(folder / "out", "l")
+    assert len(told) == 16 and (told < 0.45).all() and (told > 0.1).all()  # of nuclei green is 60 of 255, in the mean
+
+
+def test_lymphocytes_of_a_slide(folder, classifier, pyramid, monkeypatch, capsys):
+    assert run(folder, pyramid, *RESOLUTION, "--lymphocytes") == 0
+    assert sorted(path.name for path in (folder / "out").iterdir()) == sorted([*SLIDE_OUTPUTS, "s_lymphocytes.png"])
+    assert len(read_probabilities(folder / "out", "s")) == 16
+    drawn, every = (image_files.image(folder / "out" / f"s_{name}.png") for name in ("lymphocytes", "overlay"))
+    assert drawn.shape == every.shape and (drawn[:-40] != every[:-40]).any()  # none is probable here
+    assert run(folder, pyramid, *RESOLUTION, "--lymphocytes", "--classifier", "other") == 2
+    assert "lymphocytes: green/None != green/other" in capsys.readouterr().err
+
+
+def test_a_classifier_alone_is_a_mistake(folder, capsys):
+    assert run(folder, folder / "in", "--classifier", "c") == 2
+    assert "Expected --lymphocytes with --classifier" in capsys.readouterr().err
 
 
 def test_enlarging_an_image_of_coarse_pixels_does_not_take_the_memory(folder, monkeypatch):

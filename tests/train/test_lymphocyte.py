@@ -53,7 +53,7 @@ def test_a_run_on_tiles_leaves_a_model(finished, capsys):
         "3_joint.png",
     }
     assert 0 <= json.loads((out / "runs/one/scores.json").read_text())["auroc"] <= 1
-    classifier = lymphocytes.load(out / "models/one")
+    classifier = lymphocytes.load(out / "models/one").network
     found = classifier(np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8))
     assert found.shape == (5,) and (0 <= found).all() and (found <= 1).all()
 
@@ -62,7 +62,7 @@ def test_an_export_says_the_same(finished, capsys):
     out, _ = finished
     assert export.main(["--model", f"{out}/runs/one", "--out", f"{out}/again"]) == 0
     patches = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8)
-    both = (lymphocytes.load(path)(patches) for path in (out / "models/one", out / "again"))
+    both = (lymphocytes.load(path).network(patches) for path in (out / "models/one", out / "again"))
     assert np.allclose(*both, atol=1e-6)
     card = (out / "again/1/assets.extra/model_card.md").read_text()
     assert "without a single label" in card and str(out) not in card

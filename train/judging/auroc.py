@@ -32,7 +32,7 @@ def judged(classifier, images):
     """What a classifier makes of labelled places.
 
     Args:
-        classifier: callable as `hou_synth.lymphocytes.load` returns it.
+        classifier: `hou_synth.lymphocytes.Classifier`.
         images: list of `data.labelled.points.Marked`.
 
     Returns:
@@ -41,7 +41,7 @@ def judged(classifier, images):
     Raises:
         ValueError: if all places are lymphocytes or none is.
     """
-    parts = [lymphocytes.probabilities(classifier, image.image, image.places) for image in images]
+    parts = [lymphocytes.probabilities(classifier.network, image.image, image.places) for image in images]
     numbers = np.repeat(np.arange(len(images)), [len(part) for part in parts])
     positive = np.concatenate([image.positive for image in images])
     if positive.all() or not positive.any():
