@@ -38,6 +38,8 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.20"],
         "page": ["statsmodels>=0.14.5"],  # agreement of readers
         "dask": ["dask[distributed]>=2024.1"],
+        "openvino": ["openvino>=2025.0"],
+        "parquet": ["pyarrow>=18"],
         "onnx": ["tf2onnx>=1.17", "onnx>=1.18", "onnxruntime>=1.20"],
         "dev": [
             "pytest>=8",
@@ -53,6 +55,8 @@ setup(
             "statsmodels>=0.14.5",
             "playwright>=1.50",  # drives the system's chromium
             "axe-playwright-python>=0.1.4",
+            "openvino>=2025.0",
+            "pyarrow>=18",
         ],
     },
 )

@@ -16,8 +16,8 @@ DENSITY = (-np.log10(np.maximum(np.arange(256), 1) / 255)).astype(np.float32)  #
 # probability; how far the two views of the network agree, 0 to 1; 1 if the image's border cuts it, else 0; the
 # probability that it is a lymphocyte, if that was asked for.
 COLUMNS = tuple(
-    "label centroid_x centroid_y area_pixels area_um2 perimeter_um major_axis_um minor_axis_um eccentricity solidity "
-    "haematoxylin eosin probability agreement at_border lymphocyte".split()
+    "label centroid_x centroid_y centroid_x_um centroid_y_um area_pixels area_um2 perimeter_um major_axis_um "
+    "minor_axis_um eccentricity solidity haematoxylin eosin probability agreement at_border lymphocyte".split()
 )
 
 
@@ -237,8 +237,9 @@ def table(labels, microns_per_pixel=0.25, more=None):
         more: dict out of `COLUMNS` -> (labels.max() + 1,) values by id, as `stains` and `inference.Found.scores` give.
 
     Returns:
-        List of dicts, one for each nucleus, with the keys of `COLUMNS`: centroids in pixels from the image's
-        corner (as `polygons`), lengths in microns, areas in pixels and square microns; None where nothing is known.
+        List of dicts, one for each nucleus, with the keys of `COLUMNS`: centroids in pixels and microns from the
+        image's corner (as `polygons`), lengths in microns, areas in pixels and square microns; None where nothing is
+        known.
     """
     found = shapes.moments(labels)
     ids, area = found["label"], found["area"]
@@ -247,6 +248,8 @@ def table(labels, microns_per_pixel=0.25, more=None):
         "label": ids,
         "centroid_x": found["x"] + 0.5,
         "centroid_y": found["y"] + 0.5,
+        "centroid_x_um": (found["x"] + 0.5) * microns_per_pixel,
+        "centroid_y_um": (found["y"] + 0.5) * microns_per_pixel,
         "area_pixels": area,
         "area_um2": area * microns_per_pixel**2,
         "perimeter_um": shapes.perimeters(labels) * microns_per_pixel,

@@ -7,8 +7,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from hou_synth import config, inference, instances, released
-from hou_synth.io import quiet
+from hou_synth import config, engines, inference, instances, released
 
 CARD = "model_card.md"
 CONFIG = "config.json"
@@ -83,11 +82,13 @@ class Model:
         return inference.found(self.network, image, normalise, microns_per_pixel, self.thresholds, **self.tiling)
 
 
-def load(path=None):
+def load(path=None, engine=engines.ENGINES[0]):
     """The `Model` of a SavedModel, as `hou_synth.load`."""
     path = released.model() if path is None else path
-    document = functools.partial(_document, model_folder(path))
-    return Model(_network(path), thresholds(path), identity(path), document)
+    folder = model_folder(path)
+    network, changed = engines.network(folder, engine)
+    document = functools.partial(_document, folder)
+    return Model(network, thresholds(path), " ".join(filter(None, (identity(path), changed))), document)
 
 
 def served(server, name=released.NAME, timeout=TIMEOUT, authorities=None):
@@ -172,30 +173,3 @@ def _document(folder, name):
         return file.read_text(encoding="utf-8") if file.is_file() else ""
     except UnicodeDecodeError as error:
         raise ValueError(f"Expected a text in UTF-8. Received: {file} ({error}).") from error
-
-
-def _network(path):
-    """Network of a SavedModel: a callable, see `inference`."""
-    folder = model_folder(path)
-    quiet.tensorflow()
-    import tensorflow as tf  # here, so that everything else works without it
-
-    try:
-        model = tf.saved_model.load(str(folder))
-    except Exception as error:  # a damaged model raises types of protobuf and TensorFlow
-        raise ValueError(f"Expected a readable SavedModel. Received: {folder} ({error}).") from error
-    serving, outputs = model.signatures.get("serving_default"), inference.OUTPUTS
-    spec = serving.structured_input_signature[1].get("images") if serving else None
-    if spec is None or spec.dtype != tf.uint8 or not set(outputs) <= set(serving.structured_outputs):
-        raise ValueError(f"Expected serving_default of uint8 images to {' and '.join(outputs)}. Received: {folder}.")
-
-    def network(images):
-        if not spec.shape.is_compatible_with(images.shape):
-            raise ValueError(f"Expected images of shape {spec.shape}. Received: {images.shape}.")
-        try:
-            maps = model.signatures["serving_default"](images=tf.constant(images))
-            return {name: maps[name].numpy() for name in outputs}
-        except tf.errors.ResourceExhaustedError as error:
-            raise MemoryError(f"TensorFlow has none for images of shape {images.shape}") from error
-
-    return network

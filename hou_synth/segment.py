@@ -12,8 +12,8 @@ import cv2
 from tqdm import tqdm
 
 import hou_synth
-from hou_synth import inference, lymphocytes, model, options, released, results
-from hou_synth.io import command, image_files, locks
+from hou_synth import engines, inference, lymphocytes, model, options, released, results
+from hou_synth.io import command, image_files, locks, parquet
 from hou_synth.model import Model
 from hou_synth.slides import large_image, summary, tiled, whole_slide
 
@@ -185,6 +185,12 @@ def arguments(argv):
         "--server", metavar="URL", help="TensorFlow Serving: http(s)://host:8501 or grpc(s)://host:8500"
     )
     parser.add_argument(
+        "--engine",
+        choices=engines.ENGINES,
+        default=engines.ENGINES[0],
+        help="what runs the network; openvino is faster where the processor has bfloat16 [tensorflow]",
+    )
+    parser.add_argument(
         "--ca", metavar="FILE", help="PEM file of the certificate authorities that an encrypted --server is trusted by"
     )
     parser.add_argument(
@@ -205,6 +211,7 @@ def arguments(argv):
         metavar=("X", "Y", "WIDTH", "HEIGHT"),
         help="the part of each slide that is segmented, in its pixels",
     )
+    parser.add_argument("--parquet", action="store_true", help="write each table of nuclei as Parquet too")
     parser.add_argument("--no-normalise", action="store_true", help="leave the colours as they are")
     parser.add_argument(
         "--lymphocytes",
@@ -273,11 +280,13 @@ def main(argv=None):
         raise ValueError(f"Expected slides alone with --region. Received: {min(set(paths) - slides)}.")
     if not args.overwrite:
         refuse_existing(slides, args.out)
+    if args.parquet:
+        parquet.library()  # which is told before hours of work
     if args.server:
         name = released.NAME if args.model is None else args.model
         loaded = model.served(args.server, name, args.timeout or model.TIMEOUT, args.ca)
     else:
-        loaded = hou_synth.load(args.model)
+        loaded = hou_synth.load(args.model, args.engine)
     if args.parallel:
         loaded = dataclasses.replace(loaded, parallel=args.parallel)
     region = whole_slide.Place(*args.region) if args.region else None
@@ -287,6 +296,10 @@ def main(argv=None):
     try:
         with locks.exclusive(job.out):
             failures, parts = every(paths if job.overwrite else left(paths, slides, job), slides, job)
+            for path in paths if args.parquet else ():
+                table = job.out / f"{path.stem}.csv"
+                if table.is_file():
+                    parquet.write(table.with_suffix(".parquet"), table)
     finally:
         loaded.close()
     if failures < len(paths):

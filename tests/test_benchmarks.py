@@ -12,11 +12,23 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import hou_synth
-from benchmarks import adversarial, instances, release, serving, shortcuts, steps, synthesis, thresholds, training
+from benchmarks import (
+    adversarial,
+    instances,
+    release,
+    serving,
+    shortcuts,
+    slide,
+    steps,
+    synthesis,
+    thresholds,
+    training,
+)
 from data import tiles
 from hou_synth import config, inference
 from hou_synth import instances as maps_to_nuclei
 from hou_synth.io import files, image_files
+from hou_synth.model import Model
 from models.task import task
 from train.serving import signatures, warmup
 
@@ -199,6 +211,25 @@ def test_a_discriminator_is_judged_before_and_after_its_updates(bank, capsys):
     assert before[:2] == [0, 0] and after[0] == 2 and after[1] > 0
     for _, _, accuracy, gradient, real, initial, low, high, order in (before, after):
         assert 0 <= accuracy <= 1 and 0 <= order <= 1 and gradient > 0 and real > 0 and low <= initial <= high
+
+
+def test_slide_prints_the_network_and_the_whole(tmp_path, stained, monkeypatch, capsys):
+    files.write_png(tmp_path / "a.png", np.tile(stained, (3, 3, 1)))
+    files.write_png(tmp_path / "small.png", stained)
+
+    def dark(images):
+        mask = (images[..., 1:2] < 115).astype(np.float32)
+        return {"segmentation": mask, "detection": np.zeros_like(mask)}
+
+    monkeypatch.setattr(hou_synth, "load", lambda path, engine: Model(dark))
+    assert slide.main(["--tiles", str(tmp_path), "--side", "300"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"300.tif: 0.3 megapixels at 40X, enlarged 1.0, \d+ nuclei", lines[0])
+    assert re.fullmatch(r"network_share=\d+\.\d\d megapixels_per_second=\d+\.\d\d peak_gb=\d+\.\d", lines[-1])
+    assert slide.main([]) == 2
+    (tmp_path / "a.png").unlink()
+    assert slide.main(["--tiles", str(tmp_path)]) == 2
+    assert "Expected tiles of at least 256 pixels. Received: 1 smaller ones." in capsys.readouterr().err
 
 
 def test_release_compares_shipped_patches_with_ours(tmp_path, capsys):

@@ -195,10 +195,10 @@ class Prepared:
     shown: np.ndarray | None
 
 
-def prepared(slide, place, look):
-    """A tile as `Prepared`; None, which is told, if it cannot be read."""
+def prepared(slide, place, look, margin=None):
+    """A tile as `Prepared`, by default with its margin; None, which is told, if it cannot be read."""
     try:
-        image = slide.at_40x(margined(slide, place))
+        image = slide.at_40x(margined(slide, place, margin))
     except slides.Unreadable as error:
         command.complain(f"{error} The tile is left out.")
         return None
@@ -208,9 +208,10 @@ def prepared(slide, place, look):
     return Prepared(image, inference.resized(shown, look.factor) if look.factor > 1 else shown)
 
 
-def margined(slide, place):
-    """The place of a tile with its margin."""
-    return place.grown(round(slides.MARGIN / slide.scale), slide.width, slide.height)
+def margined(slide, place, margin=None):
+    """The place of a tile with its margin, or another one in pixels at 40X."""
+    beyond = slides.MARGIN if margin is None else margin
+    return place.grown(round(beyond / slide.scale), slide.width, slide.height)
 
 
 def mapped(model, image):
@@ -307,6 +308,7 @@ def described(labels, more, slide, place):
     for row in rows:
         centroid = np.array([row["centroid_x"], row["centroid_y"]]) * ratio + (whole.x, whole.y)
         row["centroid_x"], row["centroid_y"] = centroid.round(CENTROID_DECIMALS).tolist()
+        row["centroid_x_um"], row["centroid_y_um"] = (centroid * slide.microns_per_pixel).tolist()
     rows = [row for row in rows if all(within.holds(row["centroid_x"], row["centroid_y"]) for within in (band, bounds))]
     inside = np.zeros(labels.max() + 1, labels.dtype)
     inside[[row["label"] for row in rows]] = [row["label"] for row in rows]

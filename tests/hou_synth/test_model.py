@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import hou_synth
-from hou_synth import config, inference, instances, model
+from hou_synth import config, engines, inference, instances, model
 from tests.paths import ROOT
 
 
@@ -81,6 +81,28 @@ def test_load_takes_the_highest_version(tmp_path, noise):
         hou_synth.load(tmp_path / "unet").network(noise[None, ..., :1])
 
 
+def test_openvino_answers_as_tensorflow_does(tmp_path, noise):
+    pytest.importorskip("openvino")
+    exported(tmp_path / "unet" / "1", 1.0)
+    one, other = (hou_synth.load(tmp_path / "unet", engine) for engine in engines.ENGINES)
+    for images in (noise[None], np.stack([noise[:64, :96]] * 2)):
+        expected, found = one.network(images), other.network(images)
+        assert set(found) == set(inference.OUTPUTS)
+        for name in inference.OUTPUTS:
+            assert found[name].dtype == np.float32
+            np.testing.assert_allclose(found[name], expected[name], atol=0.01)  # bfloat16
+    assert other.identity.startswith(one.identity + " openvino ")
+
+
+def test_engines_that_cannot_be_had(tmp_path, monkeypatch):
+    exported(tmp_path / "unet" / "1", 1.0)
+    with pytest.raises(ValueError, match="engine out of tensorflow, openvino. Received: 'torch'"):
+        hou_synth.load(tmp_path / "unet", "torch")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ValueError, match="which the extra"):
+        hou_synth.load(tmp_path / "unet", "openvino")
+
+
 def test_identity_changes_with_the_model(tmp_path):
     folder = tmp_path / "unet" / "3"
     (folder / "variables").mkdir(parents=True)
@@ -94,14 +116,16 @@ def test_identity_changes_with_the_model(tmp_path):
         model.identity(tmp_path / "nowhere")
 
 
-def test_load_what_is_no_model(tmp_path):
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_load_what_is_no_model(tmp_path, engine):
+    pytest.importorskip(engine)
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="readable SavedModel"):
-        hou_synth.load(tmp_path)
+        hou_synth.load(tmp_path, engine)
     exported(tmp_path / "other", 1.0, name="pictures")
     with pytest.raises(ValueError, match="serving_default of uint8 images"):
-        hou_synth.load(tmp_path / "other")
+        hou_synth.load(tmp_path / "other", engine)
 
 
 def test_thresholds_come_with_the_model(tmp_path):

@@ -28,7 +28,7 @@ def folder(tmp_path, stained, monkeypatch):
         mask = (images[..., 1:2] < 115).astype(np.float32)
         return {"segmentation": mask, "detection": np.zeros_like(mask)}
 
-    monkeypatch.setattr(hou_synth, "load", lambda path: Model(dark, identity="dark/1"))
+    monkeypatch.setattr(hou_synth, "load", lambda path, engine=None: Model(dark, identity="dark/1"))
     (tmp_path / "in").mkdir()
     files.write_png(tmp_path / "in" / "a.png", stained)
     return tmp_path
@@ -112,7 +112,9 @@ def test_results_of_another_request_are_refused_by_name(folder, monkeypatch, cap
     before = (folder / "out" / "a.csv").read_bytes()
     load = hou_synth.load
     if changed == "model":
-        monkeypatch.setattr(hou_synth, "load", lambda path: dataclasses.replace(load(path), identity="dark/2"))
+        monkeypatch.setattr(
+            hou_synth, "load", lambda path, engine=None: dataclasses.replace(load(path), identity="dark/2")
+        )
     elif changed == "image":
         files.write_png(folder / "in" / "a.png", image_files.image(folder / "in" / "a.png")[::-1])
     more = ["--microns-per-pixel", 0.5] if changed == "microns_per_pixel" else []
@@ -146,7 +148,7 @@ def test_an_image_without_enough_memory_does_not_stop_the_others(folder, monkeyp
 
     if isinstance(error, cv2.error):
         error.code = cv2.Error.StsNoMem
-    monkeypatch.setattr(hou_synth, "load", lambda path: Model(network, identity="dark/1"))
+    monkeypatch.setattr(hou_synth, "load", lambda path, engine=None: Model(network, identity="dark/1"))
     assert run(folder, folder / "in") == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and errors[0].startswith("error: b.png: Expected enough memory")
@@ -158,7 +160,7 @@ def test_what_is_no_probability_is_refused(folder, monkeypatch, capsys, value):
     def network(images):
         return dict.fromkeys(inference.OUTPUTS, np.full((*images.shape[:3], 1), value, np.float32))
 
-    monkeypatch.setattr(hou_synth, "load", lambda path: Model(network))
+    monkeypatch.setattr(hou_synth, "load", lambda path, engine=None: Model(network))
     assert run(folder, folder / "in") == 2
     error = capsys.readouterr().err
     assert error.count("error: ") == 1 and "Expected probabilities from 0 to 1 in segmentation" in error
@@ -246,6 +248,17 @@ RESOLUTION = ("--microns-per-pixel", 0.25)
 SLIDE_OUTPUTS = ["s.csv", "s.geojson", "s.tiles", "s_overlay.png"]
 
 
+def test_tables_as_parquet(folder, pyramid):
+    read = pytest.importorskip("pyarrow.parquet").read_table
+    assert run(folder, folder / "in", pyramid, *RESOLUTION, "--parquet") == 0
+    for stem, count in (("a", 4), ("s", 16)):
+        rows = list(csv.DictReader((folder / "out" / f"{stem}.csv").read_text().splitlines()))
+        table = read(folder / "out" / f"{stem}.parquet")
+        assert table.num_rows == len(rows) == count and table.column_names == list(rows[0])
+        assert table["centroid_x"].to_pylist() == [float(row["centroid_x"]) for row in rows]
+        assert float(rows[0]["centroid_x_um"]) == pytest.approx(float(rows[0]["centroid_x"]) / 4, abs=0.01)
+
+
 def test_slides_and_images_in_one_command(folder, pyramid):
     assert run(folder, folder / "in", pyramid, *RESOLUTION) == 0
     assert sorted(path.name for path in (folder / "out").iterdir()) == NAMES + SLIDE_OUTPUTS
@@ -300,10 +313,10 @@ def test_finished_slide_is_left_alone_and_begun_anew_on_demand(folder, pyramid, 
         calls.append(1)
         return {name: np.zeros((*images.shape[:3], 1), np.float32) for name in inference.OUTPUTS}
 
-    monkeypatch.setattr(hou_synth, "load", lambda path: Model(counted, identity="dark/1"))
+    monkeypatch.setattr(hou_synth, "load", lambda path, engine=None: Model(counted, identity="dark/1"))
     assert run(folder, pyramid, *RESOLUTION) == 0 and not calls
     assert {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()} == before
-    monkeypatch.setattr(hou_synth, "load", lambda path: Model(counted, identity="dark/2"))
+    monkeypatch.setattr(hou_synth, "load", lambda path, engine=None: Model(counted, identity="dark/2"))
     assert run(folder, pyramid, *RESOLUTION) == 2
     assert "model: dark/1 != dark/2" in capsys.readouterr().err
     assert run(folder, pyramid, *RESOLUTION, "--overwrite") == 0 and calls
@@ -312,7 +325,9 @@ def test_finished_slide_is_left_alone_and_begun_anew_on_demand(folder, pyramid, 
 
 def test_a_slides_output_that_was_cut_off_is_made_again(folder, pyramid, monkeypatch):
     assert run(folder, pyramid, *RESOLUTION) == 0
-    monkeypatch.setattr(hou_synth, "load", lambda path: Model(None, identity="dark/1"))  # the tiles are enough
+    monkeypatch.setattr(
+        hou_synth, "load", lambda path, engine=None: Model(None, identity="dark/1")
+    )  # the tiles are enough
     for name in ("s.csv", "s.geojson", "s_overlay.png", "s.tiles/finished.json"):
         whole = (folder / "out" / name).read_bytes()
         (folder / "out" / name).write_bytes(whole[:500] if len(whole) > 500 else whole[:5])

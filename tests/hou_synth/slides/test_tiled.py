@@ -380,7 +380,7 @@ def test_a_killed_slide_ends_as_one_that_was_not(path, tmp_path):
 def main(path):
     """Segments a slide into `whole`, then into `killed` with a kill in every fourth writing; prints the kills."""
     whole_slide.TILE = 120
-    hou_synth.load = lambda path: Model(dark, identity="dark/1")
+    hou_synth.load = lambda path, engine=None: Model(dark, identity="dark/1")
     assert started(path, "whole", None) == 0
     kills = 0
     while started(path, "killed", kills % 2):
