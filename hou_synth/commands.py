@@ -24,7 +24,7 @@ COMMANDS = {
     "diagnose": ("train.diagnose", "look into a run's discriminator and importance weights"),
     "experiments": ("train.experiments", "train and measure the cells of the paper's tables"),
     "ablation": ("train.ablation", "train and measure the method without each of its parts"),
-    "page": ("train.page", "a page in the browser: segment images, read studies"),
+    "page": ("train.page", "a page in the browser: segment, synthesise, read studies"),
     "study": ("train.study", "make reader studies, and tell what their answers say"),
     "synthesize": ("data.synthesize", "write a data set of synthetic patches"),
     "metrics": ("hou_synth.metrics", "compare two folders of label maps"),

@@ -13,7 +13,8 @@ def arguments(argv):
     """The command line."""
     parser = argparse.ArgumentParser(
         prog=command.program("train.page"),
-        description="Serve a page that segments images and asks the readers of studies, to browsers of this machine.",
+        description="Serve a page that segments images, shows synthetic patches and asks the readers of studies, to "
+        "browsers of this machine.",
     )
     parser.add_argument("--model", nargs="+", default=[], metavar="PATH", help="SavedModels (default: the released)")
     folders = {"--models": ("saved_models", "whose models are offered too"), "--studies": ("studies", "of studies")}

@@ -24,7 +24,7 @@ UPLOAD_MAX = 256 * 2**20  # bytes of an image that is sent; ours
 BODY_MAX = 2**16  # bytes of any other request
 MEMORY = 4 * 10**8  # pixels of images that are kept; the oldest are forgotten; ours
 COOKIE = "hou_synth_token"
-SCRIPTS = ("page.js", "segment.js", "studies.js")
+SCRIPTS = ("page.js", "segment.js", "synthesise.js", "studies.js")
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -54,6 +54,7 @@ class State:
     def __init__(self, settings):
         """Loads nothing yet."""
         self.settings, self.loaded, self.pictures = settings, {}, collections.OrderedDict()
+        self.painter, self.banks = None, None  # the last one; a folder of prepared tiles that ends with this process
         self.network = futures.ThreadPoolExecutor(1)  # one network computes at a time
 
     def model(self, name):
@@ -122,7 +123,7 @@ def _hashed(text):
 
 def application(settings):
     """The `aiohttp.web.Application` of the page."""
-    from train.web import images, readers  # here, as they need this module
+    from train.web import images, readers, synthesis  # here, as they need this module
 
     app = web.Application(middlewares=[_guarded, _told], client_max_size=UPLOAD_MAX)
     app[STATE] = State(settings)
@@ -136,7 +137,7 @@ def application(settings):
 
     app.router.add_get("/", front)
     app.router.add_get("/api/models", models)
-    app.add_routes([*images.ROUTES, *readers.ROUTES])
+    app.add_routes([*images.ROUTES, *readers.ROUTES, *synthesis.ROUTES])
     return app
 
 

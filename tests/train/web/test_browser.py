@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from hou_synth import instances
+from tests.train.web.conftest import serving
 from tests.train.web.test_server import real
 from train.studies import answers, study
+from train.web import server
 
 WIDTHS = (1280, 390)
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
@@ -17,19 +19,20 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 @pytest.fixture
 def browsing(chromium, page_of):
     """Function that opens a page of its own at an anchor; nothing may be asked of another machine, nothing may fail."""
-    contexts, wrong = [], []
+    contexts, wrong, own = [], [], []
 
-    def opened(tab="", width=1280):
+    def opened(tab="", width=1280, address=page_of.address):
+        own.append(address)
         contexts.append(chromium.new_context(viewport={"width": width, "height": 900}))
         page = contexts[-1].new_page()
         page.on("request", lambda request: wrong.append(request.url) if foreign(request.url) else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda line: wrong.append(line.text) if "Content Security" in line.text else None)
-        page.goto(f"{page_of.address}/#{tab}")
+        page.goto(f"{address}/#{tab}")
         return page
 
     def foreign(url):
-        return not url.startswith((page_of.address, "data:", "blob:"))
+        return not url.startswith((*own, "data:", "blob:"))
 
     yield opened
     for context in contexts:
@@ -147,7 +150,7 @@ def test_a_study_by_keys_alone_with_a_reload_in_the_middle(browsing, page_of, wi
     real(page_of.studies / name, study.REALITY, 6)
     page = browsing(width=width)
     page.locator("#tab-segment").focus()
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")  # round to the last tab
     page.locator("#study option").first.wait_for(state="attached")
     page.keyboard.press("Tab")
     page.keyboard.type(name)
@@ -198,3 +201,24 @@ def test_two_readers_at_once(browsing, page_of):
             answer.item: answer.answer for answer in answers.every(page_of.studies / "two") if answer.reader == name
         }
         assert given == dict(enumerate(study.Reading(told, name).left))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_patches_are_painted_and_sorted_by_weight(browsing, exported, bank, tmp_path, width):
+    with serving(server.Settings({"tiny/1": exported.version}, tmp_path)) as address:
+        page = browsing("synthesise", width, address)
+        page.get_by_label("Folder of tiles").fill(str(bank.path.parent))
+        page.get_by_label("Patches").fill("5")
+        page.get_by_role("button", name="Paint").click()
+        page.get_by_text("5 patches.").wait_for(timeout=90_000)
+        page.get_by_label("Order").select_option("highest")
+        weights = [float(text.split()[-1]) for text in page.locator("#gallery p").all_inner_texts()]
+        assert len(weights) == 5 and weights == sorted(weights, reverse=True)
+        assert page.locator("#gallery img").count() == 20
+        page.get_by_role("button", name="One mask").click()
+        page.get_by_text("One mask under several styles.").wait_for()
+        assert page.locator("#styled img").count() == 1 + 2 + 2 * (2 + 2)  # mask, references; two tissues
+        passes(page)
+        page.get_by_label("Folder of tiles").fill(str(tmp_path / "none"))
+        page.get_by_role("button", name="Paint").click()
+        page.get_by_role("alert").get_by_text("Expected a folder of tiles").wait_for()
