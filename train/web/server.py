@@ -91,13 +91,12 @@ def listed(paths, folder):
     Raises:
         ValueError: if a path holds no SavedModel.
     """
-    named = {"/".join(model.model_folder(path).resolve().parts[-2:]): pathlib.Path(path) for path in paths}
-    if not named:
-        named[f"{released.NAME}/{released.VERSION}"] = released.model()
-    found = sorted(folder.glob("*/*/saved_model.pb")) if folder.is_dir() else []
-    return named | {
-        f"{p.parts[-3]}/{p.parts[-2]}": p.parent for p in found if f"{p.parts[-3]}/{p.parts[-2]}" not in named
-    }
+    chosen = [model.model_folder(path) for path in paths or [released.model()]]
+    found = [path.parent for path in sorted(folder.glob("*/*/saved_model.pb"))] if folder.is_dir() else []
+    found = [
+        path for path in found if path.parent.name != released.LYMPHOCYTE
+    ]  # which classifies, and outlines nothing
+    return {"/".join(path.resolve().parts[-2:]): path for path in (*chosen, *found)}
 
 
 def document():

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hou_synth import inference, instances
+from hou_synth import inference, instances, released
 from tests.train.web.conftest import MODEL, serving
 from train import page
 from train.studies import answers, study
@@ -132,6 +132,15 @@ def test_beyond_this_machine_a_token_is_needed(tmp_path):
         assert status == 302 and "HttpOnly" in cookie and "SameSite=Strict" in cookie
         assert ask(address, "GET", "/api/models", cookie=cookie.split(";")[0])[0] == 200
         assert ask(address, "GET", "/api/models", cookie="hou_synth_token=wrong")[0] == 403
+
+
+def test_the_released_model_stands_first_unless_others_are_named(tmp_path):
+    for name in ("mine/1", "mine/2", "lymphocyte/1"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "saved_model.pb").touch()
+    first, *others = server.listed([], tmp_path)
+    assert first == "/".join(released.model().parts[-2:]) and others == ["mine/1", "mine/2"]
+    assert list(server.listed([tmp_path / "mine"], tmp_path)) == ["mine/2", "mine/1"]
 
 
 @pytest.mark.parametrize(
