@@ -27,6 +27,7 @@ COMMANDS = {
     "page": ("train.page", "a page in the browser: segment, synthesise, read studies"),
     "study": ("train.study", "make reader studies, and tell what their answers say"),
     "synthesize": ("data.synthesize", "write a data set of synthetic patches"),
+    "slides": ("data.slides", "write tiles of whole slides, to train on"),
     "metrics": ("hou_synth.metrics", "compare two folders of label maps"),
 }
 

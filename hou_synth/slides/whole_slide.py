@@ -130,23 +130,25 @@ class Gridded:
         return normalise.statistics(np.concatenate(taken)) if taken else None
 
     def samples(self, count, side):
-        """Places of tissue at even distances, row by row; none of a white slide.
+        """Places out of those of `tissue_cells` at even distances, at most `count`."""
+        full = self.tissue_cells(side)
+        taken = np.unique(np.linspace(0, len(full) - 1, count).round().astype(int)) if full else ()
+        return [full[index] for index in taken]
 
-        The slide is divided into cells. They are taken out of those at least half of which is tissue in the overview,
-        or, if there is none, as much as in the fullest.
+    def tissue_cells(self, side):
+        """Places of tissue, row by row; none of a white slide.
+
+        The slide is divided into cells. They are those at least half of which is tissue in the overview, or, if there
+        is none, as much as in the fullest.
 
         Args:
-            count: of places, if there are so many.
-            side: of a cell, in pixels at 40X.
+            side: of a cell at most, in pixels at 40X.
         """
         cells = [_parts(length, max(round(side / self.scale), 1)) for length in (self.width, self.height)]
         tissue = normalise.tissue(self.overview()).astype(np.float32)
         share = cv2.resize(tissue, (len(cells[0]), len(cells[1])), interpolation=cv2.INTER_AREA).ravel()
         full = np.flatnonzero((share >= min(TISSUE_MIN, share.max())) & (share > 0))
-        if not full.size:
-            return []
-        taken = np.unique(full[np.linspace(0, full.size - 1, count).round().astype(int)])
-        rows, columns = np.divmod(taken, len(cells[0]))
+        rows, columns = np.divmod(full, len(cells[0]))
         sides = ((*cells[0][column], *cells[1][row]) for row, column in zip(rows, columns, strict=True))
         return [Place(x, y, width, height) for x, width, y, height in sides]
 
