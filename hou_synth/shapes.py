@@ -1,7 +1,7 @@
 """Shapes of all nuclei of a label map at once: moments, perimeters, convex areas and outlines.
 
 The numbers are those of `skimage.measure.regionprops`, the outlines those of `skimage.measure.find_contours` at 0.5, at
-a twentieth of the time.
+a fraction of the time.
 """
 
 import cv2
