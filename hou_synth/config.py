@@ -538,7 +538,7 @@ def preset(name, **changes):
     for field, choices in CHOICES.items():
         value = next(getattr(group, field) for group in groups.values() if hasattr(group, field))
         if value not in choices:
-            raise ValueError(f"Expected {field} out of {', '.join(choices)}. Received: {value!r}.")
+            raise ValueError(f"Expected {field} out of {', '.join(map(str, choices))}. Received: {value!r}.")
     if changes:
         raise ValueError(f"Expected the name of a configuration field. Received: {', '.join(changes)}.")
     return Config(preset=name, **groups)

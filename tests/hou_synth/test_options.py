@@ -25,10 +25,15 @@ def test_every_field_can_be_overridden():
             value = getattr(getattr(config.Config, group), field.name)
             text = "true" if value is False else "1,2" if isinstance(value, tuple) else "77"
             text = "false" if value is True else text
-            if isinstance(value, str):
-                text = next(choice for choice in config.CHOICES[field.name] if choice != value)
+            if field.name in config.CHOICES:
+                text = next(str(choice) for choice in config.CHOICES[field.name] if choice != value)
             changed = getattr(parsed("--" + field.name.replace("_", "-"), text), group)
             assert getattr(changed, field.name) != value, field.name
+
+
+def test_a_number_out_of_few_is_told():
+    with pytest.raises(ValueError, match=r"^Expected heads out of \d, \d\. Received: 77\.$"):
+        parsed("--heads", "77")
 
 
 def printed(capsys, option):

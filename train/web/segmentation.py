@@ -129,7 +129,9 @@ class Picture:
         part = self.levels[0][top : top + height, left : left + width]
         rows = results.table(part, found.labels, request.microns_per_pixel, found.scores())
         for row in rows:
-            row["centroid_x"], row["centroid_y"] = row["centroid_x"] + left, row["centroid_y"] + top
+            for axis, corner in (("x", left), ("y", top)):
+                row[f"centroid_{axis}"] += corner
+                row[f"centroid_{axis}_um"] += corner * request.microns_per_pixel
         self.nuclei = [*self.nuclei, Nuclei(request, model.identity, settings, found.labels, rows)]
         self.nuclei[:-2] = [None] * len(self.nuclei[:-2])  # the one before may still be asked for
         return len(self.nuclei) - 1

@@ -73,7 +73,11 @@ def test_a_nucleus_and_the_files_are_in_pixels_of_the_whole_image(picture):
     assert np.min(found["outline"], axis=0).tolist() == [105.0, 60.0] and picture.nucleus(0, 3) is None
     name, content = picture.file(0, "csv")
     lines = content.decode().splitlines()
-    assert name == "tile.csv" and lines[0] == ",".join(instances.COLUMNS) and lines[2].startswith("2,110.0,62.0,40,")
+    assert (
+        name == "tile.csv"
+        and lines[0] == ",".join(instances.COLUMNS)
+        and lines[2].startswith("2,110.0,62.0,55.0,31.0,40,")
+    )
     name, content = picture.file(0, "geojson")
     told = json.loads(content)
     assert name == "tile.geojson" and told["hou_synth"]["part"] == [100, 20, 60, 50]
