@@ -323,7 +323,7 @@ _OUR_SYNTHESIS = {
     "crowd": 0.3,
     "count_max": 320,
     "spikiness_high": 0.16,
-    "elongation": 0.5,  # nuclei of the tiles: ratio of the axes 1.3 to 1.5 in the median, one in ten over 2
+    "elongation": 0.5,  # nuclei of the tiles: ratio of the axes 1.3 to 1.5 in the median, of one in ten over 1.8 to 2.1
     "quadrilateral": 0.3,
     "optical": True,
     "tone_low": 1.2,

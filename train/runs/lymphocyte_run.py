@@ -5,7 +5,7 @@ from train.judging import auroc
 from train.loop import devices, limits, phases
 from train.loop.lymphocyte_trainer import LymphocyteTrainer
 from train.pictures import lymphocyte_sheet
-from train.runs import epochs, record, universal_run, universal_training
+from train.runs import record, universal_training
 from train.runs.callbacks import spared
 from train.runs.universal_run import Progress, Run
 from train.serving import lymphocyte_model
@@ -91,10 +91,7 @@ def finish(run, source, models, minutes):
         models: folder of served models.
         minutes: that the run took.
     """
-    networks = run.trainer.plain()
-    for name, network in networks.items():
-        epochs.keep(network, run.folder / f"{name}.keras")
-    universal_run.remember(run.trainer, run.folder)
+    networks = universal_training.keep_networks(run)
     result = {"minutes": minutes, **({"auroc": unseen_area(run.trainer, source)} if source.bank else {})}
     served = lymphocyte_model.write(run.folder, models / run.folder.name, networks["task"], result)
     told = [

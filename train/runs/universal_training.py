@@ -209,6 +209,15 @@ def contrast(run, phase):
     print(f"after phase {phase}: haematoxylin across nuclear borders of {SCORED} unseen patches: {told}")
 
 
+def keep_networks(run):
+    """Keeps a run's networks in its folder, and what its importance weights depend on; returns them by name."""
+    networks = run.trainer.plain()
+    for name, network in networks.items():
+        epochs.keep(network, run.folder / f"{name}.keras")
+    universal_run.remember(run.trainer, run.folder)
+    return networks
+
+
 def finish(run, models, minutes):
     """Keeps the networks, exports the SavedModel, scores it on unseen synthetic patches and says what is next.
 
@@ -217,10 +226,7 @@ def finish(run, models, minutes):
         models: folder of served models.
         minutes: that the run took.
     """
-    networks = run.trainer.plain()
-    for name, network in networks.items():
-        epochs.keep(network, run.folder / f"{name}.keras")
-    universal_run.remember(run.trainer, run.folder)
+    networks = keep_networks(run)
     result = {**synthetic_scores(run), **kept_state.outcome(kept_state.scores(run.folder)), "minutes": minutes}
     refinement = universal_run.refinement(run.trainer, networks)
     served = saved_model.write(run.folder, models / run.folder.name, networks["task"], refinement, result=result)
